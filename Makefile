@@ -1,0 +1,42 @@
+# The targets make .venv on their own; PYTHON must be 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+# One torch thread a process: on small models two are slower than one.
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo check format test test-slow test-gpu bench clean
+
+demo: .venv/ready
+	$(BIN)/aigc demo
+
+check: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: .venv/ready
+	$(BIN)/pytest
+
+test-slow: .venv/ready
+	$(BIN)/pytest -m slow --timeout=3600
+
+test-gpu: .venv/ready
+	$(BIN)/pytest -m gpu
+
+# make bench NAME=loop
+bench: .venv/ready
+	$(BIN)/python tests/benchmarks/bench_$(NAME).py
+
+# The marker file comes last, so an interrupted installation is begun again.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

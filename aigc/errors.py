@@ -1,0 +1,76 @@
+"""The errors of what is learned.
+
+FactoryError                    what went wrong, where, and what to do next
+├── DataError                   a dataset cannot be used as asked
+│   ├── DatasetNotFound         no dataset of that name or version in the workspace
+│   ├── ManifestInvalid         manifest.json is missing, unreadable or contradicts itself
+│   ├── ShardCorrupt            a shard is missing, truncated, changed or of another schema
+│   └── SourceUnreadable        what was to be imported cannot be read
+├── ModelError                  a model cannot be built or used
+│   ├── ModalityUnsupported     the family cannot make that kind of content
+│   └── ArtifactCorrupt         a stored model or checkpoint does not match its hashes
+├── MetricUnknown               no metric of that name
+├── TrainingDiverged            the loss stopped being a finite number
+└── WorkspaceUnwritable         the disk or its permissions refuse a write
+"""
+
+from __future__ import annotations
+
+
+class FactoryError(Exception):
+    """One sentence on what went wrong and where, and one on what to do next.
+
+    Both parts are positional arguments, so that the error survives pickling between processes.
+    """
+
+    def __init__(self, what: str, next_step: str = "") -> None:
+        super().__init__(what, next_step)
+        self.what = what
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.next_step}".strip() if self.next_step else self.what
+
+
+class DataError(FactoryError):
+    """A dataset cannot be used as asked."""
+
+
+class DatasetNotFound(DataError):
+    """No dataset of that name or version in the workspace."""
+
+
+class ManifestInvalid(DataError):
+    """manifest.json is missing, unreadable or contradicts itself."""
+
+
+class ShardCorrupt(DataError):
+    """A shard is missing, truncated, changed or of another schema."""
+
+
+class SourceUnreadable(DataError):
+    """What was to be imported cannot be read."""
+
+
+class ModelError(FactoryError):
+    """A model cannot be built or used."""
+
+
+class ModalityUnsupported(ModelError):
+    """The family cannot make that kind of content."""
+
+
+class ArtifactCorrupt(ModelError):
+    """A stored model or checkpoint does not match its hashes."""
+
+
+class MetricUnknown(FactoryError):
+    """No metric of that name."""
+
+
+class TrainingDiverged(FactoryError):
+    """The loss stopped being a finite number."""
+
+
+class WorkspaceUnwritable(FactoryError):
+    """The disk or its permissions refuse a write."""

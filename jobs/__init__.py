@@ -1,0 +1,1 @@
+"""What is asked for, and when: specs, the command line, the schedule."""
