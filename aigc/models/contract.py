@@ -5,26 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from aigc.config import Config
+from aigc.data.batches import Batch as Batch
 from aigc.layout import Layout
 from aigc.seeding import Draws
-
-
-class Batch(NamedTuple):
-    """Training-ready records: `records` float32 in [−1, 1], (B, *shape); `labels` int64, (B,)."""
-
-    records: Tensor
-    labels: Tensor | None
-
-    def to(self, device: object) -> Batch:
-        """The same batch on `device`."""
-        labels = None if self.labels is None else self.labels.to(device, non_blocking=True)  # type: ignore[call-overload]
-        return Batch(self.records.to(device, non_blocking=True), labels)  # type: ignore[call-overload]
 
 
 class AdamConfig(Config):

@@ -1,0 +1,1 @@
+"""Datasets: files → shards and a manifest → a stream of batches."""

@@ -1,0 +1,129 @@
+"""The datasets of a workspace: publish, find, list, verify.
+
+datasets/NAME/VERSION/manifest.json     putting this file publishes the dataset
+datasets/NAME/VERSION/shards/*.parquet
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from aigc.data.batches import Records
+from aigc.data.files import put_if_absent
+from aigc.data.manifest import MANIFEST, Manifest, Shard, manifest_text, read_manifest
+from aigc.data.shards import LABEL, ShardReader, check_hash, schema
+from aigc.errors import DatasetNotFound
+from aigc.layout import Layout
+from aigc.modalities import modality
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A published dataset: its folder and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def reference(self) -> str:
+        """NAME@VERSION."""
+        return f"{self.manifest.name}@{self.manifest.version}"
+
+    def shards(self, split: str) -> list[Shard]:
+        """The shards of a split, in the manifest's order. Raises DatasetNotFound."""
+        found = [shard for shard in self.manifest.shards if shard.split == split]
+        if not found:
+            raise DatasetNotFound(
+                f"dataset {self.reference} has no split {split!r}",
+                f"It has: {', '.join(self.manifest.splits)}",
+            )
+        return found
+
+    def tables(self, split: str) -> Iterator[pa.Table]:
+        """The row groups of a split in their stored order."""
+        for shard in self.shards(split):
+            reader = ShardReader(self.folder, shard, schema(self.manifest.layout))
+            try:
+                for row_group in range(len(shard.row_groups)):
+                    yield reader.read(row_group)
+            finally:
+                reader.close()
+
+    def records(self, split: str, limit: int | None = None) -> Records:
+        """The first `limit` records of a split in their stored order, in memory.
+
+        For reference sets and reports; training uses `aigc.data.stream`.
+        """
+        tables, count = [], 0
+        for table in self.tables(split):
+            tables.append(table)
+            count += table.num_rows
+            if limit is not None and count >= limit:
+                break
+        return content_of(pa.concat_tables(tables).slice(0, limit), self.manifest.layout)
+
+
+def content_of(table: pa.Table, layout: Layout) -> Records:
+    """The content of a table that has the schema of `layout`."""
+    content = modality(layout.modality)
+    stored = content.from_column(table.column(content.column_name), layout)
+    if not layout.labels:
+        return Records(stored, None)
+    return Records(stored, torch.from_numpy(table.column(LABEL).to_numpy().astype("int64")))
+
+
+def publish(folder: Path, manifest: Manifest) -> Dataset:
+    """Make the dataset visible in one step. If it was already published, that one is returned."""
+    put_if_absent(folder / MANIFEST, manifest_text(manifest.sealed()))
+    return Dataset(folder, read_manifest(folder))
+
+
+def find(root: Path, reference: str) -> Dataset:
+    """The dataset NAME@VERSION, or the newest version of NAME. Raises DatasetNotFound."""
+    name, _, version = reference.partition("@")
+    if version:
+        folder = root / name / version
+        if (folder / MANIFEST).is_file():
+            return Dataset(folder, read_manifest(folder))
+    elif versions := list_versions(root, name):
+        return versions[-1]
+    known = sorted({dataset.manifest.name for dataset in list_datasets(root)})
+    raise DatasetNotFound(
+        f"there is no dataset {reference!r} in {root}",
+        f"There are: {', '.join(known)}" if known else "Start with: aigc data import mnist-5k",
+    )
+
+
+def list_versions(root: Path, name: str) -> list[Dataset]:
+    """The published versions of a dataset, the newest last. Raises ManifestInvalid."""
+    folders = [path.parent for path in (root / name).glob(f"*/{MANIFEST}")]
+    found = [Dataset(folder, read_manifest(folder)) for folder in folders]
+    return sorted(found, key=lambda dataset: (dataset.manifest.created, dataset.reference))
+
+
+def list_datasets(root: Path) -> list[Dataset]:
+    """Every published dataset, by name and then by age."""
+    names = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    return [dataset for name in names for dataset in list_versions(root, name)]
+
+
+def verify(dataset: Dataset) -> list[str]:
+    """What is missing, changed or foreign in the dataset's folder; empty when nothing is.
+
+    Reads every byte of every shard. Raises ManifestInvalid if the manifest was changed.
+    """
+    read_manifest(dataset.folder)
+    problems = [check_hash(dataset.folder, shard) for shard in dataset.manifest.shards]
+    expected = {shard.path for shard in dataset.manifest.shards}
+    present = {
+        path.relative_to(dataset.folder).as_posix()
+        for path in (dataset.folder / "shards").glob("**/*")
+        if path.is_file()
+    }
+    foreign = [f"{path} is not in the manifest" for path in sorted(present - expected)]
+    return [problem for problem in problems if problem] + foreign

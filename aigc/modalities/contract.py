@@ -1,0 +1,41 @@
+"""What every kind of content promises to the stream, to the models and to the reports."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pyarrow as pa
+from PIL import Image
+from torch import Tensor
+
+from aigc.layout import Layout
+
+
+class Modality(Protocol):
+    """How records are stored, handed to a model, and shown to a person.
+
+    "Stored" tensors have the dtype on disk (uint8 for images); models see float32.
+    """
+
+    column_name: str
+
+    def column_type(self, layout: Layout) -> pa.DataType:
+        """The Arrow type of the stored column."""
+
+    def to_column(self, stored: Tensor) -> pa.Array:
+        """Stored records (N, *shape) as an Arrow array of N values."""
+
+    def from_column(self, column: pa.ChunkedArray, layout: Layout) -> Tensor:
+        """The stored records of an Arrow column, (N, *shape)."""
+
+    def decode(self, stored: Tensor) -> Tensor:
+        """Stored records as a model's input, float32 in [−1, 1], of the same shape."""
+
+    def encode(self, samples: Tensor) -> Tensor:
+        """A model's output in [−1, 1] as stored records, rounded to the nearest value."""
+
+    def sheet(self, stored: Tensor, columns: int = 10) -> Image.Image:
+        """A contact sheet of the records, row by row."""
+
+    def is_blank(self, stored: Tensor) -> Tensor:
+        """Which records hold nothing: one value throughout. Bool, (N,)."""

@@ -1,0 +1,55 @@
+"""Folders of arrays and plain data: safetensors, JSON, and a hash of each. Never a pickle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from aigc.data.files import sha256_of, unwritable, write_json, writing
+from aigc.errors import ArtifactCorrupt
+
+TENSORS = "tensors.safetensors"
+PLAIN = "plain.json"
+HASHES = "hashes.json"
+
+
+def write_tensors(folder: Path, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> str:
+    """Write `folder` anew; the hashes come last and make it valid. Returns its digest.
+
+    Raises WorkspaceUnwritable.
+    """
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with writing(folder / TENSORS) as partial:
+        save_file(contiguous, partial)
+    write_json(folder / PLAIN, dict(plain))
+    write_json(folder / HASHES, {name: sha256_of(folder / name) for name in (TENSORS, PLAIN)})
+    return sha256_of(folder / HASHES)
+
+
+def read_tensors(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+    """The tensors, the plain data and the digest of `folder`, after checking every hash.
+
+    Raises ArtifactCorrupt.
+    """
+    advice = "Use the version before it, or train again"
+    try:
+        hashes = json.loads((folder / HASHES).read_bytes())
+        for name in (TENSORS, PLAIN):
+            if sha256_of(folder / name) != hashes[name]:
+                raise ArtifactCorrupt(f"{folder / name} was changed: its sha256 differs", advice)
+        plain = json.loads((folder / PLAIN).read_bytes())
+        return load_file(folder / TENSORS), plain, sha256_of(folder / HASHES)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ArtifactCorrupt(f"{folder} cannot be read: {error}", advice) from error

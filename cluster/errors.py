@@ -1,0 +1,53 @@
+"""The errors of where it runs.
+
+FactoryError (aigc.errors)
+└── ClusterError
+    ├── CanNeverFit             the job asks for more than the cluster has
+    ├── AlreadyRunning          another process holds the submission
+    ├── JobFailed               the job ran and ended in an error of its own
+    ├── WorkerLost              a worker or node died and the retries are used up
+    ├── ModelNotFound           the registry has no such model or version
+    │   └── NoChampion          the model is there, but nobody has promoted a version
+    ├── GateRefused             the figures do not pass the gates
+    └── TrackingUnavailable     the MLflow store or server does not answer
+"""
+
+from __future__ import annotations
+
+from aigc.errors import FactoryError
+
+
+class ClusterError(FactoryError):
+    """Something about where a job runs."""
+
+
+class CanNeverFit(ClusterError):
+    """The job asks for more than the cluster has."""
+
+
+class AlreadyRunning(ClusterError):
+    """Another process holds the submission."""
+
+
+class JobFailed(ClusterError):
+    """The job ran and ended in an error of its own."""
+
+
+class WorkerLost(ClusterError):
+    """A worker or node died and the retries are used up."""
+
+
+class ModelNotFound(ClusterError):
+    """The registry has no such model or version."""
+
+
+class NoChampion(ModelNotFound):
+    """The model is there, but nobody has promoted a version."""
+
+
+class GateRefused(ClusterError):
+    """The figures do not pass the gates."""
+
+
+class TrackingUnavailable(ClusterError):
+    """The MLflow store or server does not answer."""

@@ -1,0 +1,184 @@
+"""A Ray on this machine, started for one command and gone with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+# Read when ray is imported. Usage reports stay off; the mode is always said, because a Ray that
+# finds it unset writes a world-readable token file into the home folder.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+# Progress comes from our own journal; Ray's copy of the workers' output would tear it apart.
+os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from ray.exceptions import RayError, RayTaskError
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
+
+from aigc.errors import FactoryError
+from aigc.training.world import World
+from cluster.errors import JobFailed, WorkerLost
+from cluster.places import Input, Output, Worker, device, machine
+from cluster.resources import Capacity, Resources
+
+log = logging.getLogger(__name__)
+
+
+class LocalRay:
+    """Ray Train and Ray tasks on this machine; `scratch` is for Ray Train's own files."""
+
+    name = "local"
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+
+    def __enter__(self) -> Self:
+        ray.init(
+            address="local",
+            num_cpus=int(self.capacity().nodes[0].cpus),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        ray.shutdown()
+
+    def capacity(self) -> Capacity:
+        """This machine."""
+        return machine()
+
+    def needs(self, resources: Resources) -> Resources:
+        """All of them."""
+        return resources
+
+    def train(self, worker: Worker, resources: Resources) -> None:
+        """Ray Train V2, one attempt after the other as `after_failure` decides."""
+        failures = 0
+        while True:
+            try:
+                _trainer(worker, resources, self._scratch).fit()
+                return
+            except TrainingFailedError as error:
+                reasons = getattr(error, "worker_failures", {})
+                failures += 1
+                if after_failure(reasons, failures, resources.max_failures) == "raise":
+                    raise reported(reasons, error) from error
+                log.warning("a worker was lost; going on from the last checkpoint")
+
+    def map(
+        self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
+    ) -> Iterator[Output]:
+        """Ray tasks, at most `resources.workers` at once; lost ones are tried again by Ray."""
+        remote = ray.remote(
+            num_cpus=resources.cpus_per_worker,
+            num_gpus=resources.gpus_per_worker,
+            max_retries=resources.max_failures,
+        )(function)
+        waiting, running = list(reversed(inputs)), list[Any]()
+        while waiting or running:
+            while waiting and len(running) < resources.workers:
+                running.append(remote.remote(waiting.pop()))
+            done, running = ray.wait(running)
+            yield _result(done[0])
+
+
+def after_failure(
+    reasons: Mapping[int, BaseException], failures: int, max_failures: int
+) -> Literal["retry", "raise"]:
+    """What to do after the n-th failure, by what the ranks raised: only lost workers are retried.
+
+    An error of the code or the data would come again; Ray Train itself retries any.
+    """
+    return "retry" if _is_loss(reasons) and failures <= max_failures else "raise"
+
+
+def reported(reasons: Mapping[int, BaseException], error: BaseException) -> FactoryError:
+    """The error to show: a worker's own sentence if it had one, otherwise rank and first line."""
+    if _is_loss(reasons):
+        return WorkerLost(
+            f"workers were lost too often: {_first_line(reasons, error)}",
+            "Raise resources.max_failures, or submit the same spec again to go on from the "
+            "last checkpoint",
+        )
+    for reason in reasons.values():
+        if isinstance(reason, FactoryError):
+            return reason
+    return JobFailed(f"training failed: {_first_line(reasons, error)}", "See the run's logs")
+
+
+def _is_loss(reasons: Mapping[int, BaseException]) -> bool:
+    """Whether a worker died. Its peers then report a closed connection, sometimes they alone."""
+    return any(
+        isinstance(reason, RayError)
+        or type(reason).__name__ == "WorkerHealthCheckFailedError"
+        or "Connection closed by peer" in str(reason)
+        for reason in reasons.values()
+    )
+
+
+def _first_line(reasons: Mapping[int, BaseException], error: BaseException) -> str:
+    for rank, reason in sorted(reasons.items()):
+        return f"rank {rank}: {type(reason).__name__}: {(str(reason).splitlines() or [''])[0]}"
+    return str(error).splitlines()[0]
+
+
+def _trainer(worker: Worker, resources: Resources, scratch: Path) -> Any:
+    def run() -> None:
+        torch.set_num_threads(resources.cpus_per_worker)
+        context = ray.train.get_context()
+        rank, size = context.get_world_rank(), context.get_world_size()
+        target = ray.train.torch.get_device() if resources.gpus_per_worker else device(resources)
+        worker(World(rank, size, target))
+
+    quiet = LoggingConfig(log_level="ERROR")
+    return ray.train.torch.TorchTrainer(
+        run,
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=resources.gpus_per_worker > 0,
+            resources_per_worker=_of_a_worker(resources),
+        ),
+        run_config=RunConfig(
+            # A name of its own for each attempt: Ray Train takes a finished name for finished work.
+            name=f"attempt-{uuid.uuid4().hex[:12]}",
+            storage_path=str(scratch),
+            failure_config=FailureConfig(max_failures=0),
+            logging_config=quiet,
+        ),
+    )
+
+
+def _of_a_worker(resources: Resources) -> dict[str, float]:
+    wanted = {"CPU": float(resources.cpus_per_worker), "GPU": resources.gpus_per_worker}
+    return {name: amount for name, amount in wanted.items() if amount}
+
+
+def _result(reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        cause = error.cause if isinstance(error.cause, FactoryError) else None
+        if cause is not None:
+            raise cause from error
+        raise JobFailed(f"a worker failed: {error.cause!r}", "See the run's logs") from error
+    except RayError as error:
+        raise WorkerLost(
+            f"a worker was lost: {str(error).splitlines()[0]}", "Submit the same spec again"
+        ) from error

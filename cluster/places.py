@@ -1,0 +1,115 @@
+"""Where a job runs: one interface, so that nothing else knows.
+
+here     in this process: tests, debugging, the first picture in seconds
+local    a Ray that is started on this machine for this command
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+import torch
+
+from aigc.training.world import World
+from cluster.errors import CanNeverFit
+from cluster.resources import Capacity, Node, Resources, feasibility
+
+Worker = Callable[[World], None]
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+class Place(Protocol):
+    """A place to run jobs; entered before use, left when done."""
+
+    name: str
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def capacity(self) -> Capacity:
+        """What the place has, without starting anything."""
+
+    def needs(self, resources: Resources) -> Resources:
+        """What of the resources the place really uses."""
+
+    def train(self, worker: Worker, resources: Resources) -> None:
+        """Run `worker` on a group of data-parallel workers until all are done.
+
+        Raises the worker's own FactoryError, JobFailed for any other error of its code, and
+        WorkerLost when workers died more often than `resources.max_failures`.
+        """
+
+    def map(
+        self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
+    ) -> Iterator[Output]:
+        """`function` of each input, on up to `resources.workers` workers, as they get done.
+
+        The order of the results is not that of the inputs.
+        """
+
+
+class Here:
+    """This process, as the only worker."""
+
+    name = "here"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def capacity(self) -> Capacity:
+        """This machine."""
+        return machine()
+
+    def needs(self, resources: Resources) -> Resources:
+        """One worker: it takes the whole global batch, and the mathematics is the same."""
+        return resources.model_copy(update={"workers": 1})
+
+    def train(self, worker: Worker, resources: Resources) -> None:
+        """Run `worker` in this process, with as many threads as a worker has CPUs."""
+        torch.set_num_threads(resources.cpus_per_worker)
+        worker(World(device=device(resources)))
+
+    def map(
+        self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
+    ) -> Iterator[Output]:
+        """One after the other."""
+        torch.set_num_threads(resources.cpus_per_worker)
+        return map(function, inputs)
+
+
+def machine() -> Capacity:
+    """This machine, all of it free."""
+    cpus, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
+    return Capacity((Node(cpus, gpus, cpus_free=cpus, gpus_free=gpus),))
+
+
+def device(resources: Resources) -> torch.device:
+    """The device that a worker of these resources uses."""
+    return torch.device("cuda" if resources.gpus_per_worker else "cpu")
+
+
+def require_fit(resources: Resources, place: Place) -> None:
+    """Raise CanNeverFit, with the nearest resources that do fit, before anything is started."""
+    found = feasibility(place.needs(resources), place.capacity())
+    if found.fits == "never":
+        nearest = found.nearest
+        advice = f"The nearest that fits is {nearest}" if nearest else "Use a larger cluster"
+        raise CanNeverFit(found.reason, f"{advice}; change resources in the spec")

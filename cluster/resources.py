@@ -1,0 +1,113 @@
+"""What a job asks of a cluster, and whether it can have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from aigc.config import Config
+
+
+class Resources(Config):
+    """Equal workers. A worker lives on one node; a share of a GPU is for small models.
+
+    `max_failures`: how often a job is begun again after a worker or a node was lost.
+    """
+
+    workers: int = Field(default=1, gt=0)
+    cpus_per_worker: int = Field(default=1, gt=0)
+    gpus_per_worker: float = Field(default=0.0, ge=0)
+    max_failures: int = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _whole_gpus_above_one(self) -> Resources:
+        if self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
+            raise ValueError("gpus_per_worker must be a whole number, or less than 1")
+        return self
+
+    def __str__(self) -> str:
+        each = f"{self.cpus_per_worker} CPU"
+        if self.gpus_per_worker:
+            each += f" and {self.gpus_per_worker:g} GPU"
+        return f"{self.workers} × ({each})"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine: what it has, and what of it nobody uses now."""
+
+    cpus: float
+    gpus: float = 0.0
+    cpus_free: float = 0.0
+    gpus_free: float = 0.0
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The machines of a cluster at one moment."""
+
+    nodes: tuple[Node, ...]
+
+    def __str__(self) -> str:
+        cpus = sum(node.cpus for node in self.nodes)
+        gpus = sum(node.gpus for node in self.nodes)
+        return f"{len(self.nodes)} node(s) with {cpus:g} CPU and {gpus:g} GPU in all"
+
+
+@dataclass(frozen=True)
+class Feasibility:
+    """Whether a job fits `never`, `when idle` or `now`, why, and otherwise what would fit.
+
+    `nearest` is None when the job fits, and when nothing would.
+    """
+
+    fits: Literal["never", "when idle", "now"]
+    reason: str
+    nearest: Resources | None = None
+
+
+def feasibility(resources: Resources, capacity: Capacity) -> Feasibility:
+    """Judge a job by the cluster's machines. Exact, because all workers are equal."""
+    free = _workers(resources, ((node.cpus_free, node.gpus_free) for node in capacity.nodes))
+    if free >= resources.workers:
+        return Feasibility("now", f"{resources} fits now")
+    ever = _workers(resources, ((node.cpus, node.gpus) for node in capacity.nodes))
+    if ever >= resources.workers:
+        return Feasibility("when idle", f"{resources} fits when other jobs have ended")
+    reason = f"{resources} can never fit: the cluster has {capacity}"
+    return Feasibility("never", reason, _nearest(resources, capacity))
+
+
+def _workers(resources: Resources, places: Iterable[tuple[float, float]]) -> int:
+    """How many of these workers have room, each on one of the places (CPUs, GPUs)."""
+    return sum(_on_one(resources, cpus, gpus) for cpus, gpus in places)
+
+
+def _on_one(resources: Resources, cpus: float, gpus: float) -> int:
+    # Free amounts are sums and differences of fractions: 0.7 + 0.3 - 1 is not quite 0.
+    slack = 1e-6
+    by_cpus = int((cpus + slack) // resources.cpus_per_worker)
+    if not resources.gpus_per_worker:
+        return by_cpus
+    return min(by_cpus, int((gpus + slack) // resources.gpus_per_worker))
+
+
+def _nearest(resources: Resources, capacity: Capacity) -> Resources | None:
+    """Fewer workers of the same kind; if not one fits, what the best node can give a worker."""
+    places = [(node.cpus, node.gpus) for node in capacity.nodes]
+    if fitting := _workers(resources, places):
+        return resources.model_copy(update={"workers": fitting})
+    # Ties between nodes go to the one with more GPUs, which are what is scarce.
+    rooms = [
+        (min(gpus, resources.gpus_per_worker), min(int(cpus), resources.cpus_per_worker))
+        for cpus, gpus in places
+        if cpus >= 1
+    ]
+    if not rooms:
+        return None
+    gpus, cpus = max(rooms)
+    smaller = resources.model_copy(update={"cpus_per_worker": cpus, "gpus_per_worker": gpus})
+    return smaller.model_copy(update={"workers": min(resources.workers, _workers(smaller, places))})

@@ -1,0 +1,131 @@
+"""Training on a place: what one worker does, and what is kept of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aigc.data.catalog import Dataset, find
+from aigc.data.stream import Stream
+from aigc.modalities import modality
+from aigc.models import ModelConfig, build
+from aigc.models.artifact import save_model
+from aigc.models.contract import Model
+from aigc.seeding import derive, sample_noise
+from aigc.training.average import averaged_weights
+from aigc.training.checkpoint import restore_newest, save_checkpoint
+from aigc.training.config import TrainingConfig
+from aigc.training.loop import Runtime, train
+from aigc.training.state import TrainingState
+from aigc.training.world import World
+from cluster.journal import Journal
+from cluster.workspace import RunFolder
+
+SHEET_RECORDS = 100
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What every worker of a training is told. Plain data: it travels between processes."""
+
+    datasets: Path
+    dataset: str
+    model: ModelConfig
+    training: TrainingConfig
+    run: RunFolder
+
+
+def train_worker(request: TrainingRequest, world: World) -> None:
+    """One worker of a training, from the newest checkpoint to the finished model.
+
+    The first worker writes the journal, the pictures, the checkpoints and the model.
+    """
+    dataset = find(request.datasets, request.dataset)
+    config = request.training
+    model = build(request.model, dataset.manifest.layout, config.seed).to(world.device)
+    state = TrainingState(model)
+    restore_newest(request.run.checkpoints, state)
+    stream = Stream(
+        dataset, "train", config.batch_size, config.seed, rank=world.rank, size=world.size
+    )
+    recorder = Recorder(request.run, config.seed) if world.is_first else None
+    try:
+        train(state, stream, config, _runtime(world, recorder))
+        if recorder is not None:
+            _finish(state, dataset, request)
+    finally:
+        if recorder is not None:
+            recorder.close()
+
+
+class Recorder:
+    """What the first worker writes down, in the run's folder."""
+
+    def __init__(self, run: RunFolder, seed: int) -> None:
+        self._run, self._seed = run, seed
+        self._journal = Journal(run.journal)
+
+    def report(self, step: int, figures: Mapping[str, float]) -> None:
+        """Figures into the journal."""
+        self._journal.report(step, figures)
+
+    def show(self, state: TrainingState) -> None:
+        """A contact sheet of the same noise at every call, by the averaged weights."""
+        if state.model.noise_size == 0:
+            return
+        layout = state.model.layout
+        with averaged_weights(state.model, state.average) as model:
+            stored = preview(model, self._seed)
+        name = f"step-{state.step:08d}.png"
+        self._run.samples.mkdir(parents=True, exist_ok=True)
+        modality(layout.modality).sheet(stored).save(self._run.samples / name)
+        self._journal.show(state.step, f"{self._run.samples.name}/{name}")
+
+    def save(self, state: TrainingState) -> None:
+        """A checkpoint."""
+        save_checkpoint(self._run.checkpoints, state)
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
+
+
+def _runtime(world: World, recorder: Recorder | None) -> Runtime:
+    if recorder is None:
+        return Runtime(world, _ignore, _ignore, _ignore)
+    return Runtime(world, recorder.report, recorder.show, recorder.save)
+
+
+def _ignore(*_: Any) -> None:
+    """What a worker that does not write does with what it is handed."""
+
+
+@torch.inference_mode()
+def preview(model: Model, seed: int, count: int = SHEET_RECORDS) -> torch.Tensor:
+    """Stored samples of fixed noise, the classes in turn, so that each column is one class."""
+    device = next(model.parameters()).device
+    noise = sample_noise([derive(seed, "preview", i) for i in range(count)], model.noise_size)
+    classes = model.layout.classes
+    labels = (torch.arange(count) % classes).to(device) if classes else None
+    samples = model.sample(noise.to(device), labels)
+    return modality(model.layout.modality).encode(samples).cpu()
+
+
+def _finish(state: TrainingState, dataset: Dataset, request: TrainingRequest) -> None:
+    """Fit what is fitted last, on the averaged weights, and write the model."""
+    config = request.training
+    with averaged_weights(state.model, state.average) as model:
+        stream = Stream(dataset, "train", config.batch_size, config.seed)
+        epoch = stream.batches()
+        device = next(model.parameters()).device
+        batches = (next(epoch)[0].to(device) for _ in range(stream.batches_per_epoch))
+        model.finish(batches, config.seed)
+        trained_on = {"dataset": dataset.reference, "digest": dataset.manifest.digest}
+        save_model(request.run.model, model, request.model, trained_on)

@@ -1,0 +1,126 @@
+"""The workspace: the folder that holds everything this installation writes, and the names in it.
+
+datasets/NAME/VERSION/     manifest.json  shards  report.html  report.json
+runs/SUBMISSION/           see RunFolder
+mlflow.db  mlartifacts/    the embedded tracking store, unless MLFLOW_TRACKING_URI is set
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from aigc.data.files import unwritable
+from cluster.errors import AlreadyRunning
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one submission."""
+
+    path: Path
+
+    @property
+    def submission(self) -> str:
+        """The submission's id."""
+        return self.path.name
+
+    @property
+    def spec(self) -> Path:
+        """The resolved spec, YAML."""
+        return self.path / "spec.yaml"
+
+    @property
+    def outcome(self) -> Path:
+        """What the submission ended with, JSON; there only once it is done."""
+        return self.path / "outcome.json"
+
+    @property
+    def journal(self) -> Path:
+        """The metric journal."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """Pictures made in training."""
+        return self.path / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints of the training."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The trained model, or the one that this submission uses."""
+        return self.path / "model"
+
+    @property
+    def attempts(self) -> Path:
+        """What workers write before it is committed."""
+        return self.path / "attempts"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the submission: attempts of one submission never run side by side.
+
+        Raises AlreadyRunning, WorkspaceUnwritable.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise AlreadyRunning(
+                    f"submission {self.submission} is running in another process",
+                    "Wait for it, or change the spec to ask for another one",
+                ) from error
+            yield
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An installation's folder; `root` is absolute."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> Workspace:
+        """The workspace at `path`, made if need be. Raises WorkspaceUnwritable."""
+        root = Path(path).expanduser().absolute()
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            (root / f".probe-{os.getpid()}").touch()
+            (root / f".probe-{os.getpid()}").unlink()
+        except OSError as error:
+            raise unwritable(root, error) from error
+        return cls(root)
+
+    @property
+    def datasets(self) -> Path:
+        """The root of the datasets."""
+        return self.root / "datasets"
+
+    def run(self, submission: str) -> RunFolder:
+        """The folder of a submission."""
+        return RunFolder(self.root / "runs" / submission)
+
+    @property
+    def tracking_uri(self) -> str:
+        """The MLflow store: MLFLOW_TRACKING_URI, or SQLite in the workspace."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def artifact_location(self) -> str | None:
+        """Where the embedded store keeps artifacts; None when a server decides."""
+        if "MLFLOW_TRACKING_URI" in os.environ:
+            return None
+        return (self.root / "mlartifacts").as_uri()
