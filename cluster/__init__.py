@@ -1,1 +1,24 @@
-"""Where it runs: Ray, MLflow, storage."""
+"""Where it runs: Ray, MLflow, storage.
+
+Ray and MLflow read these variables when they are imported, so the package sets what the user has
+left open before any of its modules can import them.
+"""
+
+import os
+import secrets
+
+_DEFAULTS = {
+    # Neither phones home.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # A Ray that finds the mode unset writes a world-readable token file into the home folder.
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    # Progress comes from our journal; copies of the workers' output would tear it apart.
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    # A server that is down is noticed in seconds; MLflow's own defaults wait for four minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+for _name, _value in _DEFAULTS.items():
+    os.environ.setdefault(_name, _value)

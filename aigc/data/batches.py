@@ -36,3 +36,20 @@ class Batch(NamedTuple):
         """The same batch on `device`."""
         labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
         return Batch(self.records.to(device, non_blocking=True), labels)
+
+
+def in_class_columns(records: Records, count: int) -> Records:
+    """`count` records for a contact sheet whose every column is one class, if they have labels.
+
+    Each row holds one record of each class, in their stored order; a class that runs out is
+    filled up with the first records.
+    """
+    if records.labels is None:
+        return records.take(slice(count))
+    columns = [
+        torch.nonzero(records.labels == label).flatten() for label in torch.unique(records.labels)
+    ]
+    rows = [
+        column[row % len(column)] for row in range(-(-count // len(columns))) for column in columns
+    ]
+    return records.take(torch.stack(rows[:count]))

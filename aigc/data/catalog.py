@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import torch
 
 from aigc.data.batches import Records
 from aigc.data.files import put_if_absent
 from aigc.data.manifest import MANIFEST, Manifest, Shard, manifest_text, read_manifest
-from aigc.data.shards import LABEL, ShardReader, check_hash, schema
+from aigc.data.shards import LABEL, PROVENANCE, SAMPLE, ShardReader, check_hash, schema
 from aigc.errors import DatasetNotFound
 from aigc.layout import Layout
 from aigc.modalities import modality
@@ -44,10 +45,14 @@ class Dataset:
             )
         return found
 
-    def tables(self, split: str) -> Iterator[pa.Table]:
-        """The row groups of a split in their stored order."""
+    def tables(self, split: str, columns: pa.Schema | None = None) -> Iterator[pa.Table]:
+        """The row groups of a split in their stored order: the layout's columns, or `columns`.
+
+        Raises ShardCorrupt.
+        """
         for shard in self.shards(split):
-            reader = ShardReader(self.folder, shard, schema(self.manifest.layout))
+            expected = schema(self.manifest.layout) if columns is None else columns
+            reader = ShardReader(self.folder, shard, expected)
             try:
                 for row_group in range(len(shard.row_groups)):
                     yield reader.read(row_group)
@@ -115,7 +120,8 @@ def list_datasets(root: Path) -> list[Dataset]:
 def verify(dataset: Dataset) -> list[str]:
     """What is missing, changed or foreign in the dataset's folder; empty when nothing is.
 
-    Reads every byte of every shard. Raises ManifestInvalid if the manifest was changed.
+    Reads every byte of every shard; of a generated dataset, also every sample's id.
+    Raises ManifestInvalid if the manifest was changed.
     """
     read_manifest(dataset.folder)
     problems = [check_hash(dataset.folder, shard) for shard in dataset.manifest.shards]
@@ -126,4 +132,28 @@ def verify(dataset: Dataset) -> list[str]:
         if path.is_file()
     }
     foreign = [f"{path} is not in the manifest" for path in sorted(present - expected)]
-    return [problem for problem in problems if problem] + foreign
+    found = [problem for problem in problems if problem] + foreign
+    return found or _check_samples(dataset)
+
+
+def _check_samples(dataset: Dataset) -> list[str]:
+    """Whether a generated dataset holds each planned sample once, and nothing else."""
+    if SAMPLE not in dataset.manifest.columns:
+        return []
+    ids = [
+        table.column(SAMPLE).to_numpy()
+        for split in dataset.manifest.splits
+        for table in dataset.tables(split, PROVENANCE)
+    ]
+    found, counts = np.unique(np.concatenate(ids), return_counts=True)
+    planned = np.arange(dataset.manifest.source["plan"]["count"])
+    problems = {
+        "missing": np.setdiff1d(planned, found),
+        "there more than once": found[counts > 1],
+        "not in the plan": np.setdiff1d(found, planned),
+    }
+    return [
+        f"{len(samples)} samples are {what}, the first is {samples[0]}"
+        for what, samples in problems.items()
+        if len(samples)
+    ]

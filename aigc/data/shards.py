@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,12 +15,17 @@ from aigc.errors import ShardCorrupt
 from aigc.layout import Layout
 from aigc.modalities import modality
 
-LABEL = "label"
+LABEL, SAMPLE, SEED = "label", "sample", "seed"
+PROVENANCE = pa.schema(
+    [pa.field(SAMPLE, pa.int64(), nullable=False), pa.field(SEED, pa.int64(), nullable=False)]
+)
+"""Columns of a generated dataset beside its content: the sample's id, and its seed."""
+
 ROW_GROUP_RECORDS = 1024
 """Small enough to be skipped to, large enough to read at full speed."""
 
 
-def schema(layout: Layout, extra: Sequence[pa.Field] = ()) -> pa.Schema:
+def schema(layout: Layout, extra: Iterable[pa.Field] = ()) -> pa.Schema:
     """The columns of a dataset of that layout: the content, the label if there is one, `extra`."""
     content = modality(layout.modality)
     fields = [pa.field(content.column_name, content.column_type(layout), nullable=False)]
@@ -49,9 +54,14 @@ def write_shard(folder: Path, path: str, split: str, table: pa.Table) -> Shard:
             use_dictionary=False,
             write_statistics=False,
         )
-        digest, size = sha256_of(partial), partial.stat().st_size
-    whole, rest = divmod(table.num_rows, ROW_GROUP_RECORDS)
+    return shard_of(folder, path, split, table.num_rows)
+
+
+def shard_of(folder: Path, path: str, split: str, records: int) -> Shard:
+    """The manifest's entry for a file that `write_shard` has written with so many records."""
+    whole, rest = divmod(records, ROW_GROUP_RECORDS)
     groups = (ROW_GROUP_RECORDS,) * whole + ((rest,) if rest else ())
+    size, digest = (folder / path).stat().st_size, sha256_of(folder / path)
     return Shard(path=path, split=split, row_groups=groups, bytes=size, sha256=digest)
 
 

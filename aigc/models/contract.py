@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -52,7 +51,7 @@ class Model(nn.Module, ABC):
     the ones that are judged and registered; None for none.
     """
 
-    noise_size: ClassVar[int] | int = 0
+    noise_size: int = 0
     average_decay: float | None = None
 
     def __init__(self, layout: Layout) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from aigc.models.contract import Model
@@ -27,7 +26,7 @@ def moving_average(model: Model) -> AveragedModel | None:
         done = int(updates)  # a CPU tensor: no synchronisation with a device
         torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + done) / (10 + done)))
 
-    return AveragedModel(model.averaged(), multi_avg_fn=update)  # type: ignore[no-untyped-call,arg-type]
+    return AveragedModel(model.averaged(), multi_avg_fn=update)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
@@ -47,6 +46,6 @@ def _swap(model: Model, average: AveragedModel | None) -> None:
     if average is None:
         return
     ours = model.averaged().parameters()
-    theirs = cast(nn.Module, average.module).parameters()
+    theirs = average.module.parameters()
     for a, b in zip(ours, theirs, strict=True):
         a.data, b.data = b.data, a.data

@@ -1,0 +1,70 @@
+"""The plan of a generation: which sample comes from which seed, and which shard holds it.
+
+Everything that follows is a function of the plan, so that whoever makes sample i, on however many
+workers, in whatever shard and however often, makes the same bytes on the same software stack.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from aigc.config import Config
+from aigc.data.files import digest_of
+from aigc.layout import Layout
+from aigc.seeding import derive
+
+GENERATED = "generated"
+"""The only split of a generated dataset."""
+
+BATCH = 250
+"""Samples computed together. A batch is always whole and begins at a multiple of its size, because
+the last bit of a matrix product may depend on the rows beside it."""
+
+
+class ModelReference(Config):
+    """A version of a registered model, resolved once; `digest` is of its exact weights."""
+
+    name: str
+    version: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+class Plan(Config):
+    """What a generation makes. Written once, before the first sample; never changed."""
+
+    format: Literal[1] = 1
+    dataset: str
+    model: ModelReference
+    layout: Layout
+    count: int = Field(gt=0)
+    seed: int = Field(ge=0)
+    shard_size: int = Field(gt=0)
+    batch: int = BATCH
+
+    @property
+    def digest(self) -> str:
+        """Names this plan; its first twelve digits are the dataset's version."""
+        return digest_of(self.model_dump(mode="json"))
+
+    @property
+    def version(self) -> str:
+        """The version of the dataset that this plan makes."""
+        return self.digest[:12]
+
+    def shards(self) -> list[range]:
+        """The sample ids of each shard."""
+        starts = range(0, self.count, self.shard_size)
+        return [range(start, min(start + self.shard_size, self.count)) for start in starts]
+
+    def sample_seed(self, sample: int) -> int:
+        """The seed of a sample. Neither shards nor workers enter into it."""
+        return derive(self.seed, "sample", sample)
+
+    def label(self, sample: int) -> int | None:
+        """The class asked for: each in turn. None when the dataset has no labels."""
+        return sample % self.layout.classes if self.layout.classes else None

@@ -1,0 +1,63 @@
+"""The model families. A new one is a file here, a line in FAMILIES and one in ModelConfig."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from pydantic import Field
+
+from aigc.config import Config
+from aigc.errors import ModalityUnsupported
+from aigc.layout import Layout
+from aigc.models.classifier import Classifier, ClassifierConfig
+from aigc.models.contract import Model
+from aigc.models.gan import GAN, GANConfig
+from aigc.models.vae import VAE, VAEConfig
+from aigc.seeding import derive
+
+ModelConfig = Annotated[GANConfig | VAEConfig | ClassifierConfig, Field(discriminator="family")]
+"""What a spec says under `model`."""
+
+
+class Family(NamedTuple):
+    """A kind of model: its configuration, its class, what it can make and whether it samples."""
+
+    config: type[Config]
+    model: Callable[[Any, Layout], Model]
+    modalities: frozenset[str]
+    generative: bool
+
+
+FAMILIES: dict[str, Family] = {
+    "gan": Family(GANConfig, GAN, frozenset({"image"}), generative=True),
+    "vae": Family(VAEConfig, VAE, frozenset({"image"}), generative=True),
+    "classifier": Family(ClassifierConfig, Classifier, frozenset({"image"}), generative=False),
+}
+
+
+def build(config: ModelConfig, layout: Layout, seed: int) -> Model:
+    """The model, its weights drawn from `seed` alone; torch's own random state is left as it was.
+
+    Raises ModalityUnsupported when the family cannot make that modality or that shape.
+    """
+    family = FAMILIES[config.family]
+    if layout.modality not in family.modalities:
+        raise ModalityUnsupported(
+            f"The family {config.family} makes {_listed(family.modalities)}, "
+            f"and this dataset holds {layout.modality}",
+            _suggestion(layout.modality),
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(seed, "weights"))
+        return family.model(config, layout)
+
+
+def _listed(words: frozenset[str]) -> str:
+    return " and ".join(sorted(words))
+
+
+def _suggestion(modality: str) -> str:
+    able = [name for name, family in FAMILIES.items() if modality in family.modalities]
+    return f"Use a model of family {' or '.join(able)}." if able else "No family makes that yet."

@@ -1,0 +1,64 @@
+"""The losses, as the papers write them.
+
+D(x) = sigmoid(logit): every adversarial loss takes the logit itself, never a probability, because
+a sigmoid before a loss that expects logits caps D(x) at sigmoid(1) = 0.73, so that
+−log D(x) − log(1 − D(G(z))) cannot fall below log(1 + e⁻¹) + log 2 = 1.006.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def generator_loss(fake_logits: Tensor) -> Tensor:
+    """L_G1 = −log D(G(z)), the non-saturating loss of Goodfellow et al. 2014; a mean, in nats."""
+    return functional.softplus(-fake_logits).mean()
+
+
+def pixel_loss(records: Tensor, generated: Tensor) -> Tensor:
+    """L_G2 = ½‖x − G(z)‖², summed over a record and averaged over the batch."""
+    return 0.5 * (records - generated).square().flatten(1).sum(1).mean()
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """L_D = L_D1 + L_D2 = −log D(x) − log(1 − D(G(z))); means, in nats."""
+    return functional.softplus(-real_logits).mean() + functional.softplus(fake_logits).mean()
+
+
+def generator_hinge(fake_logits: Tensor) -> Tensor:
+    """−D(G(z)), of the hinge game (Lim & Ye 2017, Miyato et al. 2018)."""
+    return -fake_logits.mean()
+
+
+def discriminator_hinge(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """max(0, 1 − D(x)) + max(0, 1 + D(G(z))), of the same game."""
+    return functional.relu(1 - real_logits).mean() + functional.relu(1 + fake_logits).mean()
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(0, I)) = ½ Σ (μ² + σ² − 1 − log σ²), (B,), in nats."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+
+
+def bernoulli_reconstruction(logits: Tensor, intensities: Tensor) -> Tensor:
+    """−log p(x|z) for pixels that are 1 with probability sigmoid(logit), (B,), in nats.
+
+    `intensities` in [0, 1] may lie between the two: then it is the expectation over pixels that
+    are drawn with those intensities.
+    """
+    losses = functional.binary_cross_entropy_with_logits(logits, intensities, reduction="none")
+    return losses.flatten(1).sum(1)
+
+
+def gaussian_reconstruction(reconstructions: Tensor, records: Tensor) -> Tensor:
+    """−log N(x; x̂, I) = ½‖x − x̂‖² + ½ d log 2π, (B,), in nats."""
+    squares = (records - reconstructions).square().flatten(1)
+    return 0.5 * squares.sum(1) + 0.5 * squares.shape[1] * math.log(2 * math.pi)
+
+
+def variational_loss(kl: Tensor, reconstruction: Tensor, reconstruction_weight: float) -> Tensor:
+    """L_VAE = L_E + λ L_D, averaged over the batch; λ = 1 gives the negative ELBO."""
+    return (kl + reconstruction_weight * reconstruction).mean()

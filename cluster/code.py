@@ -1,0 +1,21 @@
+"""Which version of this program is running: workers and driver must run the same."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+PACKAGES = ("aigc", "cluster", "jobs")
+
+
+@functools.cache
+def code_digest() -> str:
+    """The SHA-256 of the three packages' Python files, by path and content."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+            digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,155 @@
+"""Generation on a place: shards committed once each, checked, and published in one step."""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aigc.data.catalog import Dataset
+from aigc.data.files import fsync, put_if_absent, unwritable, write_json
+from aigc.data.manifest import Manifest, Shard
+from aigc.data.shards import shard_of, write_shard
+from aigc.errors import ArtifactCorrupt
+from aigc.generation.plan import GENERATED, Plan
+from aigc.generation.sampling import generated_schema, shard_table
+from aigc.modalities import modality
+from aigc.models.artifact import load_model
+from aigc.models.contract import Model
+from cluster.places import Place
+from cluster.resources import Resources
+from cluster.workspace import RunFolder, Workspace
+
+PLAN = "plan.json"
+QUARANTINED = "quarantined.json"
+"""Beside the shards of a dataset that did not pass its gates; readers follow manifest.json only."""
+
+
+@dataclass(frozen=True)
+class ShardRequest:
+    """One shard to make. Plain data: it travels between processes."""
+
+    plan: Plan
+    number: int
+    model: Path
+    attempts: Path
+    target: Path
+    use_gpu: bool
+
+
+def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
+    """Make one shard and commit it; if another attempt was first, its shard stands.
+
+    Raises ArtifactCorrupt, WorkspaceUnwritable.
+    """
+    plan, samples = request.plan, request.plan.shards()[request.number]
+    path = f"shards/{GENERATED}-{request.number:05d}.parquet"
+    committed = request.target / path
+    if not committed.exists():
+        model = _model(request.model, plan.model.digest, request.use_gpu)
+        attempt = request.attempts / secrets.token_hex(8)
+        write_shard(attempt, path, GENERATED, shard_table(model, plan, samples))
+        _commit(attempt / path, committed)
+        shutil.rmtree(attempt, ignore_errors=True)
+    return request.number, shard_of(request.target, path, GENERATED, len(samples))
+
+
+@functools.lru_cache(maxsize=1)
+def _model(folder: Path, digest: str, use_gpu: bool) -> Model:
+    """The planned model, loaded once for all shards of this process."""
+    artifact = load_model(folder)
+    if artifact.digest != digest:
+        raise ArtifactCorrupt(
+            f"{folder} is not the model of the plan", "Remove the folder and submit the spec again"
+        )
+    return artifact.model.to("cuda" if use_gpu else "cpu")
+
+
+def _commit(finished: Path, committed: Path) -> None:
+    """Give a finished shard its name, unless another attempt's shard has it already."""
+    try:
+        committed.parent.mkdir(parents=True, exist_ok=True)
+        os.link(finished, committed)
+        fsync(committed.parent)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise unwritable(committed, error) from error
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A generation in the workspace: the plan, its folder and the model's copy."""
+
+    plan: Plan
+    workspace: Workspace
+    run: RunFolder
+
+    @property
+    def folder(self) -> Path:
+        """Where the dataset is built, and seen once its manifest is there."""
+        return self.workspace.datasets / self.plan.dataset / self.plan.version
+
+    def fill(self, place: Place, resources: Resources, progress: Callable[[int], None]) -> Dataset:
+        """Make every shard; `progress` hears how many samples are there. Not published yet."""
+        put_if_absent(self.run.path / PLAN, self.plan.model_dump_json(indent=2) + "\n")
+        requests = [
+            ShardRequest(
+                self.plan,
+                number,
+                self.run.model,
+                self.run.attempts,
+                self.folder,
+                resources.gpus_per_worker > 0,
+            )
+            for number in range(len(self.plan.shards()))
+        ]
+        shards: dict[int, Shard] = {}
+        for number, shard in place.map(fill_shard, requests, resources):
+            shards[number] = shard
+            progress(sum(each.records for each in shards.values()))
+        shutil.rmtree(self.run.attempts, ignore_errors=True)
+        return Dataset(self.folder, self._manifest([shards[number] for number in sorted(shards)]))
+
+    def _manifest(self, shards: list[Shard]) -> Manifest:
+        plan = self.plan
+        return Manifest(
+            name=plan.dataset,
+            version=plan.version,
+            created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            layout=plan.layout,
+            columns={field.name: str(field.type) for field in generated_schema(plan.layout)},
+            shards=tuple(shards),
+            source={"submission": self.run.submission, "plan": plan.model_dump(mode="json")},
+        )
+
+
+def check_samples(dataset: Dataset) -> dict[str, float]:
+    """The figures that every generated dataset has, by reading it back.
+
+    `blank`: share that holds one value throughout. `duplicate`: share that equals another sample.
+    Raises ShardCorrupt when a sample cannot be read at all.
+    """
+    stored = dataset.records(GENERATED).stored
+    blank = modality(dataset.manifest.layout.modality).is_blank(stored)
+    different = len(torch.unique(stored.flatten(1), dim=0))
+    return {
+        "blank": blank.double().mean().item(),
+        "duplicate": 1 - different / len(stored),
+    }
+
+
+def quarantine(dataset: Dataset, verdict: Mapping[str, Any]) -> Path:
+    """Leave the dataset unpublished, with its manifest and the reason beside the shards."""
+    path = dataset.folder / QUARANTINED
+    manifest = dataset.manifest.sealed().model_dump(mode="json")
+    write_json(path, {"verdict": dict(verdict), "manifest": manifest})
+    return path

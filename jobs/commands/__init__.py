@@ -1,0 +1,1 @@
+"""The commands, one module a noun. Each imports only click and the standard library at its top."""

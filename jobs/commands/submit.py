@@ -1,0 +1,85 @@
+"""aigc submit: plan, ask, run, and say what to do next."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.console import Output, message, output_option, show_one
+from jobs.invocation import Invocation
+
+if TYPE_CHECKING:
+    from jobs.submission import Session, Submission
+
+NEXT_STEPS = {
+    "train": ("aigc model list", "aigc data list"),
+    "evaluate": ("aigc model list",),
+    "generate": ("aigc data list", "aigc data verify {dataset}"),
+}
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC")
+@click.option(
+    "--set", "settings", multiple=True, metavar="PATH=VALUE", help="Change a field of the spec."
+)
+@click.option(
+    "--on",
+    "place",
+    type=click.Choice(["here", "local"]),
+    default="local",
+    show_default=True,
+    help="Where to run: in this process, or on a Ray started on this machine.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output_option
+@click.pass_obj
+def submit(
+    invocation: Invocation,
+    spec: Path,
+    settings: tuple[str, ...],
+    place: str,
+    dry_run: bool,
+    yes: bool,
+    output: Output,
+) -> None:
+    """Run the job that the file SPEC asks for, and follow it to its end."""
+    from jobs.progress import Reporter
+    from jobs.run import execute, require_passed
+    from jobs.spec import load
+    from jobs.submission import open_session, prepare
+
+    asked = load(spec, settings)
+    session = open_session(invocation.open(), place, Reporter())
+    submission = prepare(asked, session)
+    show_plan(submission, session)
+    if dry_run:
+        return
+    if not yes and sys.stdin.isatty():
+        click.confirm("Run it?", default=True, abort=True, err=True)
+    with session.place:
+        outcome = execute(submission, session)
+    show_one(outcome, output)
+    message(f"next: aigc --workspace {invocation.workspace} {NEXT_STEPS[asked.kind][0]}")
+    require_passed(outcome)
+
+
+def show_plan(submission: Submission, session: Session) -> None:
+    """What will be run, before it is."""
+    from cluster.code import code_digest
+    from cluster.resources import feasibility
+    from jobs.spec import as_document
+
+    needs = session.place.needs(submission.spec.resources)
+    message(as_document(submission.spec).rstrip())
+    message(f"submission  {submission.id}")
+    message(
+        f"place       {session.place.name}: {feasibility(needs, session.place.capacity()).reason}"
+    )
+    message(f"code        {code_digest()[:12]}")
+    message(f"workspace   {session.workspace.root}")
+    message(f"tracking    {session.workspace.tracking_uri}")

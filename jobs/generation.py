@@ -1,0 +1,170 @@
+"""A generate job: plan, fill, check, report, and publish or quarantine."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from aigc.data.batches import in_class_columns
+from aigc.data.catalog import Dataset, publish
+from aigc.generation.plan import GENERATED, ModelReference, Plan
+from aigc.modalities import modality
+from aigc.models.artifact import Artifact, load_model
+from cluster.evaluation import Evaluation
+from cluster.generation import Generation, check_samples, quarantine
+from cluster.judgement import Verdict, judge
+from cluster.training import SHEET_RECORDS
+from jobs.evaluation import evaluate
+from jobs.report.page import (
+    HTML,
+    ModelOrigin,
+    Report,
+    ShardEntry,
+    Sheet,
+    TrainingData,
+    write_report,
+)
+from jobs.spec import Generate
+from jobs.submission import Attempt, Outcome
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A generated dataset that is not visible yet, and what was found out about it."""
+
+    dataset: Dataset
+    figures: dict[str, float]
+    evaluation: Evaluation | None
+    verdict: Verdict
+
+
+def run_generation(attempt: Attempt) -> Outcome:
+    """From the pinned model to a dataset that is published with its report, or quarantined."""
+    spec = attempt.spec
+    assert isinstance(spec, Generate)
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "fetching the model"):
+        attempt.session.registry.fetch(attempt.model, attempt.run.model)
+        artifact = load_model(attempt.run.model)
+    generation = Generation(_plan(attempt, spec, artifact), attempt.session.workspace, attempt.run)
+    with _timed(seconds, "generating"):
+        dataset = _fill(attempt, spec, generation)
+    with _timed(seconds, "judging"):
+        judged = _judge(attempt, spec, dataset)
+    write_report(dataset.folder, _report(attempt, artifact, generation.plan, judged, seconds))
+    attempt.tracked.attach(dataset.folder / HTML)
+    _decide(attempt, judged)
+    return {
+        "dataset": dataset.reference,
+        "published": judged.verdict.passed,
+        "report": str(dataset.folder / HTML),
+        "figures": judged.figures,
+        "verdict": judged.verdict.as_dict(),
+    }
+
+
+def _judge(attempt: Attempt, spec: Generate, dataset: Dataset) -> Judged:
+    figures, evaluation = check_samples(dataset), None
+    if metrics := spec.evaluation.metrics:
+        evaluation = evaluate(attempt, attempt.run.model, metrics, dataset)
+        figures |= evaluation.figures
+    attempt.tracked.figures(figures, "generation")
+    return Judged(dataset, figures, evaluation, judge(figures, spec.gates, None))
+
+
+def _decide(attempt: Attempt, judged: Judged) -> None:
+    """Publish in one step, or leave the dataset where no reader looks."""
+    dataset = judged.dataset
+    if judged.verdict.passed:
+        publish(dataset.folder, dataset.manifest)
+        attempt.session.reporter.say(f"published {dataset.reference}")
+    else:
+        quarantine(dataset, judged.verdict.as_dict())
+        attempt.session.reporter.say(f"quarantined {dataset.reference}: {judged.verdict}")
+
+
+def _plan(attempt: Attempt, spec: Generate, artifact: Artifact) -> Plan:
+    model = attempt.model
+    return Plan(
+        dataset=spec.publish.dataset,
+        model=ModelReference(name=model.name, version=model.version, digest=model.digest),
+        layout=artifact.model.layout,
+        count=spec.count,
+        seed=spec.seed,
+        shard_size=spec.shard_size,
+    )
+
+
+def _fill(attempt: Attempt, spec: Generate, generation: Generation) -> Dataset:
+    session, count = attempt.session, generation.plan.count
+    with session.reporter.progress(f"generating {spec.name}", count) as progress:
+        return generation.fill(session.place, spec.resources, progress.update)
+
+
+def _report(
+    attempt: Attempt, artifact: Artifact, plan: Plan, judged: Judged, seconds: dict[str, float]
+) -> Report:
+    manifest, model = judged.dataset.manifest, attempt.model
+    return Report(
+        dataset=judged.dataset.reference,
+        submission=attempt.submission.id,
+        created=manifest.created,
+        published=judged.verdict.passed,
+        verdict=judged.verdict.as_dict(),
+        figures=judged.figures,
+        evaluation=judged.evaluation.as_dict() if judged.evaluation else None,
+        plan=plan.model_dump(mode="json"),
+        model=ModelOrigin(
+            name=model.name,
+            version=model.version,
+            digest=model.digest,
+            run_id=model.run_id,
+            family=model.family,
+            trained_on=TrainingData(
+                dataset=artifact.trained_on["dataset"], digest=artifact.trained_on["digest"]
+            ),
+            code=model.code,
+        ),
+        sheets=_sheets(attempt, judged.dataset),
+        seconds=seconds,
+        shards=[
+            ShardEntry(
+                path=shard.path, records=shard.records, bytes=shard.bytes, sha256=shard.sha256
+            )
+            for shard in manifest.shards
+        ],
+        reproduce=[
+            f"aigc submit {attempt.run.spec}",
+            f"aigc data verify {judged.dataset.reference}",
+        ],
+    )
+
+
+def _sheets(attempt: Attempt, dataset: Dataset) -> list[Sheet]:
+    """What was made, and beside it what is real."""
+    made = _sheet(
+        dataset, GENERATED, "Generated", "The first samples of the plan, a class a column"
+    )
+    if attempt.submission.dataset is None:
+        return [made]
+    caption = "Records that the model has never seen, a class a column"
+    return [made, _sheet(attempt.dataset, "test", "Held-out data", caption)]
+
+
+def _sheet(dataset: Dataset, split: str, title: str, caption: str) -> Sheet:
+    layout = dataset.manifest.layout
+    records = in_class_columns(dataset.records(split), SHEET_RECORDS)
+    picture = modality(layout.modality).sheet(records.stored)
+    png = io.BytesIO()
+    picture.save(png, "PNG", optimize=True)
+    return Sheet(title, caption, png.getvalue(), picture.width, picture.height)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    seconds[what] = time.monotonic() - started

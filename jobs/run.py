@@ -1,0 +1,87 @@
+"""From a spec to its outcome: the one path that every job takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cluster.errors import GateRefused
+from cluster.registry import ModelVersion
+from cluster.tracking import TrackedRun
+from jobs.evaluation import run_evaluation
+from jobs.generation import run_generation
+from jobs.spec import Train, load
+from jobs.specs import SPECS
+from jobs.submission import Attempt, Outcome, Session, Submission, prepare
+from jobs.training import recipe_digest, run_training
+
+JOBS: dict[str, Callable[[Attempt], Outcome]] = {
+    "train": run_training,
+    "evaluate": run_evaluation,
+    "generate": run_generation,
+}
+
+EXTRACTOR_SPEC = SPECS / "training" / "extractor.yaml"
+"""The seeded recipe of the extractor that a dataset gets when the spec names no other."""
+
+
+def execute(submission: Submission, session: Session) -> Outcome:
+    """Run a submission to its end on the session's place, which is started.
+
+    One that has ended well before is not run again. Raises what the job raises, after closing its
+    MLflow run as FAILED, or KILLED when it was interrupted.
+    """
+    done = submission.outcome()
+    if done is not None:
+        session.reporter.say(f"{submission.id} is done already; this is its outcome")
+        return done
+    extractor = _extractor(submission, session)
+    with submission.run.locked():
+        tracked = submission.begin(session)
+        with _closing(tracked):
+            attempt = Attempt(submission, session, tracked, extractor)
+            return submission.finish(tracked, JOBS[submission.spec.kind](attempt))
+
+
+def require_passed(outcome: Outcome) -> None:
+    """Raise GateRefused if the outcome has a verdict and it is no."""
+    verdict = outcome.get("verdict")
+    if verdict and not verdict["passed"]:
+        refused = [each["reason"] for each in verdict["results"] if not each["passed"]]
+        raise GateRefused(
+            f"{outcome['submission']} did not pass its gates: {'; '.join(refused)}",
+            "The champion and the published datasets are what they were",
+        )
+
+
+@contextmanager
+def _closing(tracked: TrackedRun) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        tracked.end("FAILED")
+        raise
+    except BaseException:
+        tracked.end("KILLED")
+        raise
+
+
+def _extractor(submission: Submission, session: Session) -> ModelVersion | None:
+    """The classifier that the figures are taken under; trained now if the dataset has none."""
+    wanted = submission.spec.evaluation
+    if not wanted.metrics or submission.dataset is None:
+        return None
+    if wanted.extractor is not None:
+        return session.registry.latest(wanted.extractor)
+    manifest = submission.dataset.manifest
+    name = f"{manifest.name[:30]}-extractor"
+    settings = {"name": name, "registry.model": name, "data.dataset": submission.dataset.reference}
+    spec = load(EXTRACTOR_SPEC, [f"{path}={value}" for path, value in settings.items()])
+    assert isinstance(spec, Train)
+    recipe = recipe_digest(spec, manifest.digest)
+    for version in reversed(session.registry.versions(name)):
+        if version.recipe == recipe:
+            return version
+    session.reporter.say(f"{manifest.name} has no extractor yet: training {name}")
+    outcome = execute(prepare(spec, session), session)
+    return session.registry.resolve(outcome["model"])

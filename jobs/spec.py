@@ -1,0 +1,258 @@
+"""What a spec can say: one job of kind train, evaluate or generate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+
+from aigc.config import Config
+from aigc.errors import MetricUnknown
+from aigc.metrics import needed, parse
+from aigc.models import FAMILIES, ModelConfig
+from aigc.training.config import TrainingConfig
+from cluster.judgement import Gates
+from cluster.resources import Resources
+from jobs.diagnosis import Contradictions, diagnose, unknown_value
+from jobs.errors import FieldPath, SpecInvalid, shortened
+from jobs.overrides import override
+from jobs.source import Source, read, written
+
+GENERATION_FIGURES = ("blank", "duplicate")
+"""Figures that every generated dataset has, so that gates need not list them as metrics."""
+
+NAME = r"[a-z0-9][a-z0-9-]{0,39}"
+DATASET = rf"{NAME}(@[A-Za-z0-9][A-Za-z0-9._-]*)?"
+MODEL = rf"{NAME}@(champion|challenger|[1-9][0-9]*)"
+
+
+def _matching(pattern: str, message: str) -> AfterValidator:
+    """A text must match `pattern` as a whole; `message` says to people what that is."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {message} (got {shortened(text)})")
+        return text
+
+    return AfterValidator(check)
+
+
+def _pattern(pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^({pattern})$"})
+
+
+def _known_metric(name: str) -> str:
+    try:
+        parse(name)
+    except MetricUnknown as error:
+        raise ValueError(str(error)) from error
+    return name
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"must name each metric once, and has {', '.join(twice)} more than once")
+    return names
+
+
+Name = Annotated[str, _matching(NAME, "up to 40 of a–z, 0–9 and -, the first no -"), _pattern(NAME)]
+DatasetReference = Annotated[
+    str, _matching(DATASET, "a dataset as NAME or NAME@VERSION"), _pattern(DATASET)
+]
+ModelReference = Annotated[
+    str,
+    _matching(MODEL, "a registered model as NAME@champion, NAME@challenger or NAME@NUMBER"),
+    _pattern(MODEL),
+]
+Metrics = Annotated[
+    tuple[Annotated[str, AfterValidator(_known_metric)], ...], AfterValidator(_each_once)
+]
+
+
+class Data(Config):
+    """A dataset by name, which means its newest version, or by name and version."""
+
+    dataset: DatasetReference
+
+
+class Evaluation(Config):
+    """What is measured. `extractor` is the name of a registered classifier.
+
+    Without one, figures are taken in the features of the classifier that the seeded recipe
+    trains on the same dataset.
+    """
+
+    metrics: Metrics = ()
+    extractor: Name | None = None
+
+
+class GenerationEvaluation(Evaluation):
+    """What is measured of generated samples, by default against what the model was trained on."""
+
+    data: Data | None = None
+
+
+class Registry(Config):
+    """The registered model that receives the version, and what it must show to be champion."""
+
+    model: Name
+    promote: Gates | None = None
+
+
+class Publish(Config):
+    """The dataset that a generation becomes."""
+
+    dataset: Name
+
+
+class _Job(Config):
+    @model_validator(mode="after")
+    def _is_consistent(self) -> _Job:
+        if found := tuple(self._contradictions()):
+            raise Contradictions(found)
+        return self
+
+    def _contradictions(self) -> Iterator[tuple[FieldPath, str]]:
+        """What no field alone can know: where, and what to do."""
+        return iter(())
+
+
+class Train(_Job):
+    """Train a model on a dataset, judge it, and register it."""
+
+    kind: Literal["train"] = "train"
+    name: Name
+    data: Data
+    model: ModelConfig
+    training: TrainingConfig = TrainingConfig()
+    resources: Resources = Resources()
+    evaluation: Evaluation = Evaluation()
+    registry: Registry | None = None
+
+    def _contradictions(self) -> Iterator[tuple[FieldPath, str]]:
+        workers, batch = self.resources.workers, self.training.batch_size
+        if batch % workers:
+            nearest = max(workers, batch - batch % workers)
+            message = f"must be divisible by the {workers} workers, as {nearest} (got {batch})"
+            yield ("training", "batch_size"), message
+        if self.evaluation.metrics and not FAMILIES[self.model.family].generative:
+            message = f"must be empty: a {self.model.family} makes no samples to measure"
+            yield ("evaluation", "metrics"), message
+        if self.registry and self.registry.promote:
+            yield from _unlisted(self.registry.promote, ("registry", "promote"), self.evaluation)
+
+
+class Evaluate(_Job):
+    """Judge a registered model on a dataset's held-out split, and promote it if gates say so."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    name: Name
+    model: ModelReference
+    data: Data
+    evaluation: Evaluation
+    resources: Resources = Resources()
+    promote: Gates | None = None
+
+    def _contradictions(self) -> Iterator[tuple[FieldPath, str]]:
+        if not self.evaluation.metrics:
+            yield ("evaluation", "metrics"), "must name at least one metric to evaluate"
+        if self.promote:
+            yield from _unlisted(self.promote, ("promote",), self.evaluation)
+
+
+class Generate(_Job):
+    """Make `count` samples with a registered model, check them, and publish them as a dataset."""
+
+    kind: Literal["generate"] = "generate"
+    name: Name
+    model: ModelReference
+    count: int = Field(gt=0)
+    seed: int = Field(default=0, ge=0)
+    shard_size: int = Field(default=1000, gt=0)
+    resources: Resources = Resources()
+    evaluation: GenerationEvaluation = GenerationEvaluation()
+    gates: Gates = Gates()
+    publish: Publish
+
+    def _contradictions(self) -> Iterator[tuple[FieldPath, str]]:
+        if (fewest := needed(self.evaluation.metrics)) > self.count:
+            message = f"must be at least {fewest}, which evaluation.metrics look at"
+            yield ("count",), f"{message} (got {self.count})"
+        if self.gates.better_than_champion:
+            message = "has no use here, where the champion makes the samples: give a bound"
+            yield ("gates", "better_than_champion"), message
+        yield from _unlisted(self.gates, ("gates",), self.evaluation, GENERATION_FIGURES)
+
+
+def _unlisted(
+    gates: Gates, path: FieldPath, evaluation: Evaluation, always: Sequence[str] = ()
+) -> Iterator[tuple[FieldPath, str]]:
+    """Gates on figures that nobody will measure."""
+    compared = gates.better_than_champion
+    for metric in gates.metrics:
+        if metric not in (*evaluation.metrics, *always):
+            field = metric if metric in gates.bounds or not compared else "better_than_champion"
+            message = f"{metric} is not measured: add it to evaluation.metrics"
+            yield (*path, field), message
+
+
+Spec = Train | Evaluate | Generate
+"""A job that is asked for, checked and with every default filled in."""
+
+KINDS: dict[str, type[Spec]] = {"train": Train, "evaluate": Evaluate, "generate": Generate}
+
+
+def load(path: Path | str, overrides: Sequence[str] = ()) -> Spec:
+    """The spec in a file with each PATH=VALUE of `overrides` set.
+
+    Raises SpecInvalid, which holds every mistake with its line.
+    """
+    return check(override(read(path), overrides))
+
+
+def check(source: Source) -> Spec:
+    """The spec that plain data describes. Raises SpecInvalid."""
+    kind = source.data.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        missing = f"is missing; there are {', '.join(KINDS)}"
+        message = unknown_value(kind, KINDS) if "kind" in source.data else missing
+        raise SpecInvalid([source.problem(("kind",), message)])
+    try:
+        # JSON, because strict validation of Python data refuses lists where tuples are declared.
+        return KINDS[kind].model_validate_json(json.dumps(source.data))
+    except ValidationError as error:
+        raise SpecInvalid(diagnose(error, source, KINDS[kind])) from error
+
+
+def as_document(spec: Spec) -> str:
+    """The resolved spec as YAML, which loads as the same spec."""
+    return written(spec.model_dump(mode="json"))
+
+
+def digest(spec: Spec) -> str:
+    """What identifies a spec: the sha256 of its resolved content, whatever its file looks like."""
+    plain = spec.model_dump(mode="json")
+    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a spec, for editors."""
+    union: TypeAdapter[Spec] = TypeAdapter(Annotated[Spec, Field(discriminator="kind")])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "aigc job spec",
+        **union.json_schema(),
+    }

@@ -1,0 +1,163 @@
+"""A submission: a spec with everything it refers to pinned, its id, and its outcome.
+
+The id is made of what is asked, what it is made from, and the code that makes it, so that asking
+the same twice is one submission: a finished one answers at once, a failed one is tried again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from aigc.data.catalog import Dataset, find
+from aigc.data.files import digest_of, write_json, write_text
+from aigc.errors import DataError, ModelError
+from cluster.code import code_digest
+from cluster.local import LocalRay
+from cluster.places import Here, Place, require_fit
+from cluster.registry import ModelVersion, Registry
+from cluster.tracking import TrackedRun, Tracking
+from cluster.workspace import RunFolder, Workspace
+from jobs.progress import Reporter
+from jobs.spec import Data, Generate, Spec, Train, as_document
+
+Outcome = dict[str, Any]
+"""What a submission ended with: plain data, kept in the run's folder."""
+
+PLACES = ("here", "local")
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the jobs of one command share: the workspace, its stores, and a place to run."""
+
+    workspace: Workspace
+    place: Place
+    reporter: Reporter
+    tracking: Tracking
+    registry: Registry
+
+
+def open_session(workspace: Workspace, place: str, reporter: Reporter) -> Session:
+    """A session on the place of that name, which is not started yet."""
+    tracking = Tracking(workspace)
+    where: Place = Here() if place == "here" else LocalRay(workspace.root / "ray")
+    return Session(workspace, where, reporter, tracking, Registry(tracking))
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job handed to a place. In `spec`, datasets and models are pinned to one version.
+
+    `dataset` is what the job trains on or is judged against; `model` is the registered version
+    that it uses.
+    """
+
+    spec: Spec
+    run: RunFolder
+    dataset: Dataset | None
+    model: ModelVersion | None
+
+    @property
+    def id(self) -> str:
+        """The submission's id, which is also its idempotency key."""
+        return self.run.submission
+
+    def outcome(self) -> Outcome | None:
+        """What it ended with, if it has ended well."""
+        if not self.run.outcome.is_file():
+            return None
+        ended: Outcome = json.loads(self.run.outcome.read_bytes())
+        return ended
+
+    def begin(self, session: Session) -> TrackedRun:
+        """Open, or open again, its MLflow run, and record what is asked."""
+        spec = self.spec.model_dump(mode="json")
+        write_text(self.run.spec, as_document(self.spec))
+        tags = {"aigc.kind": self.spec.kind, "aigc.code": code_digest()}
+        tracked = session.tracking.run(self.id, self.spec.name, tags)
+        tracked.describe(spec, self.run.spec)
+        if self.dataset is not None:
+            tracked.use(self.dataset, self.spec.kind)
+        return tracked
+
+    def finish(self, tracked: TrackedRun, outcome: Outcome) -> Outcome:
+        """Record the outcome, and close the run."""
+        ended = {"submission": self.id, "run_id": tracked.run_id, **outcome}
+        write_json(self.run.outcome, ended)
+        tracked.attach(self.run.outcome)
+        tracked.end("FINISHED")
+        return ended
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try of a submission: its MLflow run, and the extractor its figures are taken under."""
+
+    submission: Submission
+    session: Session
+    tracked: TrackedRun
+    extractor: ModelVersion | None
+
+    @property
+    def spec(self) -> Spec:
+        """What is asked, pinned."""
+        return self.submission.spec
+
+    @property
+    def run(self) -> RunFolder:
+        """The submission's files."""
+        return self.submission.run
+
+    @property
+    def dataset(self) -> Dataset:
+        """What is trained on or judged against. Raises DataError when the job has none."""
+        if self.submission.dataset is None:
+            raise DataError(f"{self.submission.id} uses no dataset", "Name one as data.dataset")
+        return self.submission.dataset
+
+    @property
+    def model(self) -> ModelVersion:
+        """The registered version that is used. Raises ModelError when the job uses none."""
+        if self.submission.model is None:
+            raise ModelError(f"{self.submission.id} uses no registered model", "Name one as model")
+        return self.submission.model
+
+
+def prepare(spec: Spec, session: Session) -> Submission:
+    """Pin what the spec refers to, judge whether it fits, and name the submission.
+
+    Raises DatasetNotFound, ModelNotFound, NoChampion, CanNeverFit.
+    """
+    require_fit(spec.resources, session.place)
+    pinned, dataset, model = _pinned(spec, session)
+    identity = digest_of([pinned.model_dump(mode="json"), code_digest()])
+    run = session.workspace.run(f"{spec.name}-{identity[:10]}")
+    return Submission(pinned, run, dataset, model)
+
+
+def _pinned(spec: Spec, session: Session) -> tuple[Spec, Dataset | None, ModelVersion | None]:
+    """The spec with its references resolved to one version each, and what they refer to."""
+    model = None if isinstance(spec, Train) else session.registry.resolve(spec.model)
+    reference = _dataset_reference(spec, model)
+    dataset = find(session.workspace.datasets, reference) if reference else None
+    update: dict[str, Any] = {} if model is None else {"model": str(model)}
+    if dataset is not None:
+        data = Data(dataset=dataset.reference)
+        if isinstance(spec, Generate):
+            update["evaluation"] = spec.evaluation.model_copy(update={"data": data})
+        else:
+            update["data"] = data
+    return spec.model_copy(update=update), dataset, model
+
+
+def _dataset_reference(spec: Spec, model: ModelVersion | None) -> str | None:
+    """What the job trains on or is judged against: for a generation, what its model learned."""
+    if not isinstance(spec, Generate):
+        return spec.data.dataset
+    if not spec.evaluation.metrics:
+        return None
+    if spec.evaluation.data is not None:
+        return spec.evaluation.data.dataset
+    return model.dataset if model is not None else None

@@ -1,0 +1,86 @@
+"""A train job: train, judge, register, and promote if the spec's gates say so."""
+
+from __future__ import annotations
+
+import functools
+
+from aigc.data.files import digest_of
+from aigc.models.artifact import load_model
+from cluster.registry import DATASET_TAG, FAMILY_TAG, RECIPE_TAG, ModelVersion
+from cluster.tracking import Entries, following
+from cluster.training import TrainingRequest, train_worker
+from jobs.evaluation import evaluate, record
+from jobs.progress import Progress
+from jobs.spec import Train
+from jobs.submission import Attempt, Outcome
+
+
+def run_training(attempt: Attempt) -> Outcome:
+    """Everything from the first step, or the last checkpoint, to the registry."""
+    spec, run, tracked = attempt.spec, attempt.run, attempt.tracked
+    assert isinstance(spec, Train)
+    _train(attempt, spec)
+    digest = load_model(run.model).digest
+    tracked.attach(run.model, "model")
+    outcome: Outcome = {"model_digest": digest}
+    evaluation = None
+    if spec.evaluation.metrics:
+        evaluation = evaluate(attempt, run.model, spec.evaluation.metrics)
+        tracked.figures(evaluation.figures, "evaluation", spec.training.steps)
+        outcome["evaluation"] = evaluation.as_dict()
+    if spec.registry is not None:
+        version = _register(attempt, spec, spec.registry.model, digest)
+        outcome["model"] = str(version)
+        if evaluation is not None:
+            verdict = record(attempt, version, evaluation, spec.registry.promote)
+            outcome |= {"verdict": verdict.as_dict()} if verdict else {}
+    return outcome
+
+
+def recipe_digest(spec: Train, dataset_digest: str) -> str:
+    """What a model is made from, whatever the run and the place: the same recipe, the same model
+    but for the last bits of another machine's arithmetic."""
+    recipe = spec.model_dump(mode="json", include={"model", "training"})
+    return digest_of([recipe, dataset_digest])
+
+
+def _train(attempt: Attempt, spec: Train) -> None:
+    session, run = attempt.session, attempt.run
+    request = TrainingRequest(
+        session.workspace.datasets, attempt.dataset.reference, spec.model, spec.training, run
+    )
+    with session.reporter.progress(f"training {spec.name}", spec.training.steps) as progress:
+
+        def deliver(entries: Entries) -> None:
+            _show(entries, progress)
+            attempt.tracked.deliver(run, entries)
+
+        with following(run, deliver):
+            session.place.train(functools.partial(train_worker, request), spec.resources)
+
+
+def _show(entries: Entries, progress: Progress) -> None:
+    """The newest losses, beside the step."""
+    reports = [entry for entry in entries if "figures" in entry]
+    if not reports:
+        return
+    newest = reports[-1]
+    losses = {
+        name.removesuffix("/loss"): value
+        for name, value in newest["figures"].items()
+        if name.endswith("/loss")
+    }
+    note = "  ".join(f"{phase} {value:.3g}" for phase, value in losses.items())
+    progress.update(newest["step"], note)
+
+
+def _register(attempt: Attempt, spec: Train, name: str, digest: str) -> ModelVersion:
+    tags = {
+        DATASET_TAG: attempt.dataset.reference,
+        RECIPE_TAG: recipe_digest(spec, attempt.dataset.manifest.digest),
+        FAMILY_TAG: spec.model.family,
+    }
+    registry, submission = attempt.session.registry, attempt.submission.id
+    version = registry.register(name, attempt.tracked, submission, digest, tags)
+    attempt.session.reporter.say(f"registered {version}")
+    return version

@@ -1,0 +1,94 @@
+"""Each formula against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from aigc.models import losses
+
+
+def column(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+def test_generator_loss_is_minus_log_d_of_g() -> None:
+    fakes = column(logit(0.5), logit(0.25))
+    expected = (math.log(2) + math.log(4)) / 2
+    assert losses.generator_loss(fakes).item() == pytest.approx(expected)
+
+
+def test_pixel_loss_is_half_the_squared_distance_of_a_record() -> None:
+    records, generated = torch.zeros(2, 1, 1, 2), torch.tensor([[[[1.0, 2.0]]], [[[0.0, 1.0]]]])
+    assert losses.pixel_loss(records, generated).item() == pytest.approx((5 / 2 + 1 / 2) / 2)
+
+
+def test_discriminator_loss_is_the_sum_of_both_halves() -> None:
+    real, fake = column(logit(0.8)), column(logit(0.1))
+    expected = -math.log(0.8) - math.log(1 - 0.1)
+    assert losses.discriminator_loss(real, fake).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("value", [-9.0, -2.0, 0.0, 0.7, 9.0])
+def test_losses_of_logits_equal_losses_of_probabilities(value: float) -> None:
+    verdict = column(value)
+    one, zero = torch.ones_like(verdict), torch.zeros_like(verdict)
+    of_probabilities = functional.binary_cross_entropy(torch.sigmoid(verdict), one)
+    torch.testing.assert_close(losses.generator_loss(verdict), of_probabilities)
+    both = of_probabilities + functional.binary_cross_entropy(torch.sigmoid(verdict), zero)
+    torch.testing.assert_close(losses.discriminator_loss(verdict, verdict), both)
+
+
+def test_a_sigmoid_before_the_loss_caps_what_the_discriminator_can_learn() -> None:
+    """The article's listing ends D with a sigmoid and tells the loss to expect logits."""
+    perfect_real, perfect_fake = column(50.0), column(-50.0)
+    assert losses.discriminator_loss(perfect_real, perfect_fake).item() < 1e-20
+    listing = losses.discriminator_loss(torch.sigmoid(perfect_real), torch.sigmoid(perfect_fake))
+    assert listing.item() == pytest.approx(math.log(1 + math.exp(-1)) + math.log(2))
+    assert listing.item() == pytest.approx(1.006, abs=5e-4)
+
+
+def test_hinge_losses_stop_at_the_margin_for_d_and_never_for_g() -> None:
+    assert losses.discriminator_hinge(column(2.0, 0.5), column(-3.0, 1.0)).item() == 0.25 + 1.0
+    assert losses.generator_hinge(column(2.0, 4.0)).item() == -3.0
+
+
+def test_kl_of_the_prior_is_zero_and_of_a_shifted_gaussian_is_known() -> None:
+    mean, log_variance = column(0, 0, 1, 2).reshape(2, 2), torch.zeros(2, 2)
+    assert losses.gaussian_kl(mean, log_variance).tolist() == [0.0, 2.5]
+    doubled = losses.gaussian_kl(column(0).reshape(1, 1), column(math.log(4)).reshape(1, 1))
+    assert doubled.item() == pytest.approx(0.5 * (4 - 1 - math.log(4)))
+
+
+def test_kl_agrees_with_torch_distributions() -> None:
+    mean, log_variance = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)), column(0.3)
+    log_variance = log_variance.expand(3, 5).float()
+    posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    prior = torch.distributions.Normal(torch.zeros(3, 5), torch.ones(3, 5))
+    expected = torch.distributions.kl_divergence(posterior, prior).sum(1)
+    torch.testing.assert_close(losses.gaussian_kl(mean, log_variance), expected)
+
+
+def test_bernoulli_reconstruction_sums_the_pixels_of_a_record() -> None:
+    logits = column(logit(0.9), logit(0.2), 0.0, 0.0).reshape(2, 1, 1, 2)
+    pixels = column(1, 0, 1, 0.5).reshape(2, 1, 1, 2)
+    expected = [-math.log(0.9) - math.log(0.8), 2 * math.log(2)]
+    assert losses.bernoulli_reconstruction(logits, pixels).tolist() == pytest.approx(expected)
+
+
+def test_gaussian_reconstruction_is_a_log_density() -> None:
+    x, guess = column(1, -1, 0).reshape(1, 3), column(0, -1, 2).reshape(1, 3)
+    expected = (1 + 0 + 4) / 2 + 3 / 2 * math.log(2 * math.pi)
+    assert losses.gaussian_reconstruction(guess, x).item() == pytest.approx(expected)
+
+
+def test_lambda_weighs_the_reconstruction_against_the_kl() -> None:
+    assert losses.variational_loss(column(1, 3), column(10, 20), 0.5).item() == 2 + 0.5 * 15

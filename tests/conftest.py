@@ -1,0 +1,34 @@
+"""Fixtures that more than one folder uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before torch is imported: on networks this small a second thread costs more than it brings.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+from aigc.data.catalog import Dataset
+from aigc.data.importers import import_dataset
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of datasets that holds the 8×8 digits; not to be written to."""
+    root = tmp_path_factory.mktemp("workspace") / "datasets"
+    import_dataset(root, "digits")
+    return root
+
+
+@pytest.fixture(scope="session")
+def digits(datasets: Path) -> Dataset:
+    """The 8×8 digits."""
+    return import_dataset(datasets, "digits")[0]
