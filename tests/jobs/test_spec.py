@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from jobs.spec import KINDS, Generate, Train, as_document, check, digest, load, 
 
 SPECS = Path(__file__).parents[2] / "jobs" / "specs"
 SHIPPED = sorted(SPECS.glob("**/*.yaml"))
+PIECES = [b"", b"null", b"-1", b"1e9", b"[]", b"{}", b"{a: 1}", b": ", b"\n", b"- ", b"'", b"0"]
 CONTENTS = [path.read_bytes() for path in SHIPPED]
 
 TRAIN = """kind: train
@@ -44,7 +46,7 @@ model: digits@champion
 count: 10000
 seed: 7
 evaluation: {metrics: [frechet_5k]}
-gates: {decodable: {at_least: 1.0}, frechet_5k: {at_most: 80}}
+gates: {blank: {at_most: 0.5}, frechet_5k: {at_most: 80}}
 publish: {dataset: digits-nightly}
 """
 
@@ -147,8 +149,8 @@ extra: 1
         (EVALUATE, "[frechet_5k]", "[]", "5: evaluation.metrics: must name at least one metric"),
         (EVALUATE, "[frechet_5k]", "frechet_5k", "5: evaluation.metrics: must be a list"),
         (GENERATE, "10000", "100", "4: count: must be at least 5000, which evaluation.metrics"),
-        (GENERATE, "{at_least: 1.0}", "1.0", "7: gates.decodable: must be a section with"),
-        (GENERATE, "decodable: {at_least: 1.0}", "better_than_champion: frechet_5k",
+        (GENERATE, "{at_most: 0.5}", "1.0", "7: gates.blank: must be a section with"),
+        (GENERATE, "blank: {at_most: 0.5}", "better_than_champion: frechet_5k",
          "7: gates.better_than_champion: has no use here"),
         (GENERATE, "frechet_5k: {at", "frechet_1k: {at", "7: gates.frechet_1k: frechet_1k is not "
          "measured: add it to evaluation.metrics"),
@@ -189,7 +191,7 @@ def test_the_resolved_document_is_the_same_spec() -> None:
 def test_the_digest_of_a_spec_never_changes() -> None:
     """Submissions are recognised by it: if this fails, every stored digest is orphaned."""
     spec = check(parse(GENERATE.encode(), "a.yaml"))
-    assert digest(spec) == "a7eb5285fc60877116262aec94b1dc610c5d78a1d5b98dbe041c9f558d94ca86"
+    assert digest(spec) == "b6052a8b96f57cf78c4d08b5f5a5dd5a6f60a1ef836ea89f75047222dc8d3119"
 
 
 def test_the_digest_looks_at_the_content_and_not_at_the_file() -> None:
@@ -221,10 +223,9 @@ def mutated(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(content)))
         end = min(len(content), start + draw(st.integers(0, 12)))
-        pieces = st.sampled_from(
-            [b"", b"null", b"-1", b"1e9", b"[]", b"{}", b"{a: 1}", b": ", b"\n", b"- ", b"'", b"0"]
+        piece = draw(
+            st.sampled_from(PIECES) | st.binary(max_size=4) | st.just(content[start:end] * 2)
         )
-        piece = draw(pieces | st.binary(max_size=4) | st.just(content[start:end] * 2))
         content = content[:start] + piece + content[end:]
     return content
 
@@ -241,10 +242,21 @@ def test_a_mutated_spec_is_a_spec_or_refused(content: bytes) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(mutated())
-def test_ten_thousand_mutated_specs_are_specs_or_refused(content: bytes) -> None:
-    is_checked(content)
+@pytest.mark.parametrize("seed", range(10))
+def test_ten_thousand_mutated_specs_are_specs_or_refused(seed: int) -> None:
+    """A tenth of them a seed, without Hypothesis: what fails is found again by its seed."""
+    draws = random.Random(seed)
+    for number in range(1000):
+        content = draws.choice(CONTENTS)
+        for _ in range(draws.randint(1, 4)):
+            start = draws.randint(0, len(content))
+            end = start + draws.randint(0, 12)
+            pieces = [*PIECES, draws.randbytes(draws.randint(0, 4)), content[start:end] * 2]
+            content = content[:start] + draws.choice(pieces) + content[end:]
+        try:
+            is_checked(content)
+        except Exception as error:
+            raise AssertionError(f"seed {seed}, number {number}: {content!r}") from error
 
 
 replacements = st.recursive(

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from aigc.data.batches import Batch
 from aigc.data.catalog import Dataset
-from aigc.data.stream import Position, Stream, windows
+from aigc.data.stream import START, Position, Stream, windows
 from aigc.errors import DataError, ShardCorrupt
 
 WINDOW = 300
 """Smaller than a row group, so that an epoch has several windows."""
 
 
-def first(stream: Stream, count: int, start: Position = Position()) -> list[tuple[Batch, Position]]:
+def first(stream: Stream, count: int, start: Position = START) -> list[tuple[Batch, Position]]:
     return list(itertools.islice(stream.batches(start), count))
 
 

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+from aigc.data.catalog import Dataset
+from aigc.data.stream import Stream
+from aigc.errors import ArtifactCorrupt, TrainingDiverged
+from aigc.models import ModelConfig, build
+from aigc.models.classifier import ClassifierConfig
+from aigc.models.contract import AdamConfig, Batch, Losses, Model, Phase
+from aigc.models.gan import GANConfig
+from aigc.models.vae import VAEConfig
+from aigc.seeding import Draws
+from aigc.training.average import averaged_weights
+from aigc.training.checkpoint import restore_newest, save_checkpoint
+from aigc.training.config import TrainingConfig
+from aigc.training.loop import Runtime, train
+from aigc.training.state import TrainingState
+from aigc.training.world import World
+
+CONFIG = TrainingConfig(
+    steps=12, batch_size=32, seed=5, report_every=4, sample_every=6, checkpoint_every=5
+)
+MODELS: dict[str, ModelConfig] = {
+    "gan": GANConfig(width=8, latent_size=8),
+    "vae": VAEConfig(width=8, latent_size=4, mixture=2),
+    "classifier": ClassifierConfig(width=4),
+}
+
+
+@dataclass
+class Notes:
+    """Writes down what the loop says."""
+
+    reports: dict[int, dict[str, float]] = field(default_factory=dict)
+    shown: list[int] = field(default_factory=list)
+    saved: list[int] = field(default_factory=list)
+    folder: Path | None = None
+
+    def runtime(self) -> Runtime:
+        return Runtime(World(), self.report, self.show, self.save)
+
+    def report(self, step: int, figures: Mapping[str, float]) -> None:
+        self.reports[step] = dict(figures)
+
+    def show(self, state: TrainingState) -> None:
+        self.shown.append(state.step)
+
+    def save(self, state: TrainingState) -> None:
+        self.saved.append(state.step)
+        if self.folder is not None:
+            save_checkpoint(self.folder, state)
+
+
+def begin(config: ModelConfig, dataset: Dataset) -> tuple[TrainingState, Stream]:
+    model = build(config, dataset.manifest.layout, CONFIG.seed)
+    return TrainingState(model), Stream(dataset, "train", CONFIG.batch_size, CONFIG.seed)
+
+
+def test_reports_pictures_and_checkpoints_come_at_their_intervals(digits: Dataset) -> None:
+    notes = Notes()
+    state, stream = begin(MODELS["gan"], digits)
+    train(state, stream, CONFIG, notes.runtime())
+
+    assert list(notes.reports) == [4, 8, 12]
+    assert notes.shown == [0, 6, 12]
+    assert notes.saved == [5, 10, 12]
+    assert {"discriminator/loss", "generator/loss", "records_per_second"} <= set(notes.reports[4])
+
+
+@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.parametrize("stop", [5, 7])
+def test_stopping_and_resuming_equals_never_having_stopped(
+    digits: Dataset, tmp_path: Path, family: str, stop: int
+) -> None:
+    whole, stream = begin(MODELS[family], digits)
+    train(whole, stream, CONFIG, Notes().runtime())
+
+    half, stream = begin(MODELS[family], digits)
+    shortened = CONFIG.model_copy(update={"checkpoint_every": stop})
+    with pytest.raises(KeyboardInterrupt):
+        train(half, stream, shortened, Interrupting(folder=tmp_path).runtime())
+    resumed, stream = begin(MODELS[family], digits)
+    assert restore_newest(tmp_path, resumed)
+    assert resumed.step == stop
+    train(resumed, stream, CONFIG, Notes().runtime())
+
+    expected, actual = whole.tensors(), resumed.tensors()
+    assert expected.keys() == actual.keys()
+    assert [name for name in expected if not torch.equal(expected[name], actual[name])] == []
+
+
+class Interrupting(Notes):
+    def save(self, state: TrainingState) -> None:
+        super().save(state)
+        raise KeyboardInterrupt
+
+
+def test_a_finished_training_does_nothing_when_it_is_resumed(digits: Dataset) -> None:
+    state, stream = begin(MODELS["vae"], digits)
+    train(state, stream, CONFIG, Notes().runtime())
+    before, notes = state.tensors(), Notes()
+    train(state, stream, CONFIG, notes.runtime())
+
+    assert notes.reports == {}
+    assert all(torch.equal(before[name], tensor) for name, tensor in state.tensors().items())
+
+
+class Exploding(Model):
+    """A loss that is no number from the third step on."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset.manifest.layout)
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.steps = 0
+
+    def phases(self) -> list[Phase]:
+        return [Phase("only", [self.weight], self._loss, AdamConfig(), every=1)]
+
+    def _loss(self, batch: Batch, draws: Draws, progress: float) -> Losses:
+        self.steps += 1
+        return {"loss": self.weight.sum() * (float("nan") if self.steps > 2 else 1.0)}
+
+    def sample(self, noise: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        return noise
+
+    def finish(self, batches: Iterable[Batch], seed: int) -> None:
+        return None
+
+
+def test_a_loss_that_is_no_number_stops_the_training(digits: Dataset) -> None:
+    state = TrainingState(Exploding(digits))
+    stream = Stream(digits, "train", CONFIG.batch_size, CONFIG.seed)
+
+    with pytest.raises(TrainingDiverged, match=r"only/loss is nan at step 4.*learning rate"):
+        train(state, stream, CONFIG, Notes().runtime())
+
+
+def test_a_phase_runs_at_its_own_interval(digits: Dataset) -> None:
+    model = Exploding(digits)
+    counted = TrainingState(model)
+    counted.phases = [Phase("only", [model.weight], model._loss, AdamConfig(), every=5)]
+    train(
+        counted,
+        Stream(digits, "train", CONFIG.batch_size, CONFIG.seed),
+        CONFIG.model_copy(update={"steps": 9, "report_every": 9}),
+        Notes().runtime(),
+    )
+
+    assert model.steps == 2
+
+
+def test_the_average_is_in_the_model_only_inside_the_block(digits: Dataset) -> None:
+    state, stream = begin(MODELS["gan"], digits)
+    train(state, stream, CONFIG, Notes().runtime())
+    trained = [p.detach().clone() for p in state.model.averaged().parameters()]
+    with averaged_weights(state.model, state.average) as model:
+        inside = [p.detach().clone() for p in model.averaged().parameters()]
+        assert not model.training
+
+    assert any(not torch.equal(a, b) for a, b in zip(trained, inside, strict=True))
+    after = list(state.model.averaged().parameters())
+    assert all(torch.equal(a, b) for a, b in zip(trained, after, strict=True))
+    assert state.model.training
+
+
+def saved_twice(digits: Dataset, folder: Path) -> TrainingState:
+    state, stream = begin(MODELS["classifier"], digits)
+    train(state, stream, CONFIG, Notes(folder=folder).runtime())
+    return state
+
+
+def test_only_the_newest_checkpoints_are_kept(digits: Dataset, tmp_path: Path) -> None:
+    saved_twice(digits, tmp_path)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000012"]
+
+
+@pytest.mark.parametrize("name", ["tensors.safetensors", "plain.json", "hashes.json"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_a_damaged_checkpoint_is_passed_over(
+    digits: Dataset, tmp_path: Path, name: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved_twice(digits, tmp_path)
+    path = tmp_path / "step-00000012" / name
+    content = path.read_bytes()
+    middle = len(content) // 2
+    if damage == "remove":
+        path.unlink()
+    elif damage == "truncate":
+        path.write_bytes(content[:middle])
+    else:
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :])
+    state, _ = begin(MODELS["classifier"], digits)
+
+    assert restore_newest(tmp_path, state)
+    assert state.step == 10
+    assert "passed over a damaged checkpoint" in caplog.text
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_again(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    saved_twice(digits, tmp_path)
+    for path in tmp_path.glob("*/plain.json"):
+        path.write_text("{}")
+    state, _ = begin(MODELS["classifier"], digits)
+
+    with pytest.raises(ArtifactCorrupt, match=r"plain\.json was changed"):
+        restore_newest(tmp_path, state)
+
+
+def test_without_checkpoints_there_is_nothing_to_restore(digits: Dataset, tmp_path: Path) -> None:
+    state, _ = begin(MODELS["classifier"], digits)
+
+    assert not restore_newest(tmp_path, state)

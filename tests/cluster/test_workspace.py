@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from aigc.errors import WorkspaceUnwritable
+from cluster.errors import AlreadyRunning
+from cluster.workspace import Workspace
+
+
+def test_a_workspace_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(WorkspaceUnwritable, match=r"cannot write .*file.*--workspace"):
+        Workspace.at(tmp_path / "file" / "workspace")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_workspace_without_permission_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+
+    with pytest.raises(WorkspaceUnwritable, match="Permission denied"):
+        Workspace.at(tmp_path / "workspace")
+
+
+def test_opening_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert list(Workspace.at(tmp_path / "new").root.iterdir()) == []
+
+
+def test_attempts_of_one_submission_never_run_side_by_side(workspace: Workspace) -> None:
+    run = workspace.run("digits-1")
+    with run.locked():
+        with pytest.raises(AlreadyRunning, match="digits-1 is running"), run.locked():
+            pass
+        with workspace.run("digits-2").locked():
+            pass
+    with run.locked():
+        pass
+
+
+def test_the_tracking_store_is_in_the_workspace_unless_a_server_is_named(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert workspace.tracking_uri == f"sqlite:///{workspace.root}/mlflow.db"
+    assert workspace.artifact_location == (workspace.root / "mlartifacts").as_uri()
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert workspace.tracking_uri == "http://127.0.0.1:5000"
+    assert workspace.artifact_location is None
