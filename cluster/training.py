@@ -60,6 +60,7 @@ def train_worker(request: TrainingRequest, world: World) -> None:
         train(state, stream, config, _runtime(world, recorder))
         if recorder is not None:
             _finish(state, dataset, request)
+            recorder.show(state)
     finally:
         if recorder is not None:
             recorder.close()

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import click
 
 from aigc import __version__
 from aigc.errors import FactoryError
-from jobs.commands import schema
+from jobs.commands import data, demo, model, schema, submit
 from jobs.console import message
 from jobs.errors import DONE, INTERRUPTED, SpecInvalid, exit_code
+from jobs.invocation import Invocation
 
-COMMANDS: tuple[click.Command, ...] = (schema.schema,)
-
-
-@dataclass(frozen=True)
-class Invocation:
-    """What holds for the whole command; commands receive it by @click.pass_obj."""
-
-    workspace: str
-    debug: bool
+COMMANDS: tuple[click.Command, ...] = (
+    demo.demo,
+    data.data,
+    submit.submit,
+    model.model,
+    schema.schema,
+)
 
 
 class _Aigc(click.Group):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aigc.data.catalog import Dataset
-from aigc.errors import ModelError
 from cluster.evaluation import Evaluation, EvaluationRequest, evaluate_worker
 from cluster.judgement import Gates, Verdict, judge
 from cluster.registry import ModelVersion
@@ -29,10 +28,8 @@ def evaluate(
     attempt: Attempt, model: Path, metrics: Sequence[str], generated: Dataset | None = None
 ) -> Evaluation:
     """Figures of the model in the folder `model`, or of the dataset that it generated."""
-    if attempt.extractor is None:
-        raise ModelError(f"{attempt.submission.id} has no extractor", "List evaluation.metrics")
     folder = attempt.run.path / "extractor"
-    attempt.session.registry.fetch(attempt.extractor, folder)
+    attempt.session.registry.fetch(attempt.extractor(), folder)
     request = EvaluationRequest(
         attempt.session.workspace.datasets,
         attempt.dataset.reference,

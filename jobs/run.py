@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from aigc.errors import DataError
 from cluster.errors import GateRefused
 from cluster.registry import ModelVersion
 from cluster.tracking import TrackedRun
@@ -35,10 +37,11 @@ def execute(submission: Submission, session: Session) -> Outcome:
     if done is not None:
         session.reporter.say(f"{submission.id} is done already; this is its outcome")
         return done
-    extractor = _extractor(submission, session)
+    named = _named_extractor(submission, session)
     with submission.run.locked():
         tracked = submission.begin(session)
         with _closing(tracked):
+            extractor = functools.partial(_extractor, submission, session, named)
             attempt = Attempt(submission, session, tracked, extractor)
             return submission.finish(tracked, JOBS[submission.spec.kind](attempt))
 
@@ -66,13 +69,20 @@ def _closing(tracked: TrackedRun) -> Iterator[None]:
         raise
 
 
-def _extractor(submission: Submission, session: Session) -> ModelVersion | None:
-    """The classifier that the figures are taken under; trained now if the dataset has none."""
-    wanted = submission.spec.evaluation
-    if not wanted.metrics or submission.dataset is None:
-        return None
-    if wanted.extractor is not None:
-        return session.registry.latest(wanted.extractor)
+def _named_extractor(submission: Submission, session: Session) -> ModelVersion | None:
+    """The extractor that the spec names, looked up before anything is started."""
+    name = submission.spec.evaluation.extractor
+    return None if name is None else session.registry.latest(name)
+
+
+def _extractor(
+    submission: Submission, session: Session, named: ModelVersion | None
+) -> ModelVersion:
+    """The classifier that figures are taken under; trained now if the dataset has none yet."""
+    if named is not None:
+        return named
+    if submission.dataset is None:
+        raise DataError(f"{submission.id} has no dataset to be judged on", "Name evaluation.data")
     manifest = submission.dataset.manifest
     name = f"{manifest.name[:30]}-extractor"
     settings = {"name": name, "registry.model": name, "data.dataset": submission.dataset.reference}

@@ -7,6 +7,7 @@ the same twice is one submission: a finished one answers at once, a failed one i
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,12 +94,16 @@ class Submission:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try of a submission: its MLflow run, and the extractor its figures are taken under."""
+    """One try of a submission, and its MLflow run.
+
+    `extractor` gives the model whose features the figures are taken in. It may have to train it,
+    so it is called when the first figure is wanted.
+    """
 
     submission: Submission
     session: Session
     tracked: TrackedRun
-    extractor: ModelVersion | None
+    extractor: Callable[[], ModelVersion]
 
     @property
     def spec(self) -> Spec:

@@ -33,14 +33,14 @@ class VAEConfig(Config):
     """
 
     family: Literal["vae"] = "vae"
-    latent_size: int = Field(default=16, ge=1)
-    width: int = Field(default=32, ge=8)
+    latent_size: int = Field(default=32, ge=1)
+    width: int = Field(default=16, ge=8, multiple_of=8)
     decoder: Literal["bernoulli", "gaussian"] = "bernoulli"
-    reconstruction_weight: float = Field(default=1.0, gt=0)
+    reconstruction_weight: float = Field(default=4.0, gt=0)
     warm_up: float = Field(default=0.1, ge=0, le=1)
     mixture: int = Field(default=4, ge=0)
     average_decay: float | None = Field(default=0.998, gt=0, lt=1)
-    optimizer: AdamConfig = AdamConfig(learning_rate=1e-3)
+    optimizer: AdamConfig = AdamConfig(learning_rate=2e-3)
 
 
 class LatentMixture(nn.Module):

@@ -45,6 +45,7 @@ class Runtime:
 def train(state: TrainingState, stream: Stream, config: TrainingConfig, runtime: Runtime) -> None:
     """Train from the state's step to `config.steps`.
 
+    The last picture is left to who called: what is fitted after the last step is not in it yet.
     Raises TrainingDiverged when a reported loss is not a finite number.
     """
     state.model.train()
@@ -80,7 +81,7 @@ def _speak(state: TrainingState, config: TrainingConfig, runtime: Runtime, meter
     last = state.step == config.steps
     if last or state.step % config.report_every == 0:
         runtime.report(state.step, meter.read(state.step))
-    if runtime.world.is_first and (last or state.step % config.sample_every == 0):
+    if runtime.world.is_first and not last and state.step % config.sample_every == 0:
         runtime.show(state)
     if last or state.step % config.checkpoint_every == 0:
         runtime.save(state)

@@ -20,7 +20,8 @@ import pytest
 from aigc import __version__
 from cluster.errors import CanNeverFit, GateRefused, NoChampion
 from jobs import cli
-from jobs.cli import Invocation, main
+from jobs.cli import main
+from jobs.invocation import Invocation
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli.json"
 HEAVY = ("torch", "ray", "mlflow", "pydantic", "pyarrow", "rich", "yaml", "numpy")

@@ -126,6 +126,7 @@ extra: 1
         (TRAIN, "family: gan", "family: gam", "4: model.family: must be one of gan, vae, "
          'classifier (got "gam"). Did you mean gan?'),
         (TRAIN, "family: gan, ", "", "4: model.family: is missing"),
+        (TRAIN, "family: gan", "family: vae", "4: model.recipe: unknown key; there are family, "),
         (TRAIN, "{family: gan, recipe: hinge}", "gan", "4: model: must be a section with"),
         (TRAIN, "mnist-5k", "mnist@", "3: data.dataset: must be a dataset as NAME or NAME@VERSION"),
         (TRAIN, "128", "129", "7: training.batch_size: must be divisible by the 2 workers, as 128"),

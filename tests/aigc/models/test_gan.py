@@ -57,6 +57,14 @@ def test_every_layer_of_the_hinge_discriminator_stretches_by_one_at_most() -> No
             assert torch.linalg.matrix_norm(weight, ord=2).item() == pytest.approx(1, abs=0.02)
 
 
+def test_the_discriminator_phase_does_not_reach_into_the_generator() -> None:
+    model = built(GANConfig(width=8))
+    batch = Batch(torch.zeros(4, 1, 28, 28), torch.tensor([0, 1, 0, 1]))
+    loss = model.phases()[0].loss(batch, Draws(0, 0), 0.0)["loss"]
+    reached = torch.autograd.grad(loss, list(model.generator.parameters()), allow_unused=True)
+    assert all(slope is None for slope in reached)
+
+
 def test_the_pixel_term_pulls_samples_towards_the_records() -> None:
     records = torch.ones(4, 1, 28, 28)
     batch = Batch(records, torch.zeros(4, dtype=torch.int64))
