@@ -6,6 +6,8 @@ import functools
 import hashlib
 from pathlib import Path
 
+from cluster.errors import CodeDiffers
+
 PACKAGES = ("aigc", "cluster", "jobs")
 
 
@@ -19,3 +21,12 @@ def code_digest() -> str:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0")
             digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def require_same_code(expected: str) -> None:
+    """Raise CodeDiffers unless this process runs the code that the driver runs."""
+    if code_digest() != expected:
+        raise CodeDiffers(
+            f"this worker runs code {code_digest()[:12]}, the driver {expected[:12]}",
+            "Install the same version of aigc-factory on every node",
+        )

@@ -3,6 +3,7 @@
 FactoryError (aigc.errors)
 └── ClusterError
     ├── CanNeverFit             the job asks for more than the cluster has
+    ├── CodeDiffers             a worker runs another version of the code
     ├── AlreadyRunning          another process holds the submission
     ├── JobFailed               the job ran and ended in an error of its own
     ├── WorkerLost              a worker or node died and the retries are used up
@@ -23,6 +24,10 @@ class ClusterError(FactoryError):
 
 class CanNeverFit(ClusterError):
     """The job asks for more than the cluster has."""
+
+
+class CodeDiffers(ClusterError):
+    """A worker runs another version of the code than the driver."""
 
 
 class AlreadyRunning(ClusterError):

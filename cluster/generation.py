@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from aigc.generation.sampling import generated_schema, shard_table
 from aigc.modalities import modality
 from aigc.models.artifact import load_model
 from aigc.models.contract import Model
+from cluster.code import code_digest, require_same_code
 from cluster.places import Place
 from cluster.resources import Resources
 from cluster.workspace import RunFolder, Workspace
@@ -43,6 +44,7 @@ class ShardRequest:
     attempts: Path
     target: Path
     use_gpu: bool
+    code: str = field(default_factory=code_digest)
 
 
 def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
@@ -50,6 +52,7 @@ def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
 
     Raises ArtifactCorrupt, WorkspaceUnwritable.
     """
+    require_same_code(request.code)
     plan, samples = request.plan, request.plan.shards()[request.number]
     path = f"shards/{GENERATED}-{request.number:05d}.parquet"
     committed = request.target / path

@@ -71,6 +71,9 @@ class LocalRay:
                 if after_failure(reasons, failures, resources.max_failures) == "raise":
                     raise reported(reasons, error) from error
                 log.warning("a worker was lost; going on from the last checkpoint")
+            except SystemExit as error:
+                # Ray Train answers Ctrl-C with sys.exit(0), which would look like success.
+                raise KeyboardInterrupt from error
 
     def map(
         self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources

@@ -134,7 +134,8 @@ class Registry:
         if which == CHAMPION:
             raise NoChampion(
                 f"the model {name!r} has no champion",
-                f"Promote a version: aigc model list {name}, then aigc model promote {name}@N",
+                f"Name a version, as in {name}@1, or train one that passes the gates of "
+                "registry.promote",
             )
         numbers = ", ".join(str(version.version) for version in self.versions(name))
         raise ModelNotFound(f"there is no model {reference!r}", f"Versions of {name}: {numbers}")

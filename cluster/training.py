@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from aigc.training.config import TrainingConfig
 from aigc.training.loop import Runtime, train
 from aigc.training.state import TrainingState
 from aigc.training.world import World
+from cluster.code import code_digest, require_same_code
 from cluster.journal import Journal
 from cluster.workspace import RunFolder
 
@@ -40,6 +41,7 @@ class TrainingRequest:
     model: ModelConfig
     training: TrainingConfig
     run: RunFolder
+    code: str = field(default_factory=code_digest)
 
 
 def train_worker(request: TrainingRequest, world: World) -> None:
@@ -47,6 +49,7 @@ def train_worker(request: TrainingRequest, world: World) -> None:
 
     The first worker writes the journal, the pictures, the checkpoints and the model.
     """
+    require_same_code(request.code)
     dataset = find(request.datasets, request.dataset)
     config = request.training
     model = build(request.model, dataset.manifest.layout, config.seed).to(world.device)

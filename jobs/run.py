@@ -10,6 +10,7 @@ from aigc.errors import DataError
 from cluster.errors import GateRefused
 from cluster.registry import ModelVersion
 from cluster.tracking import TrackedRun
+from jobs.errors import Problem, SpecInvalid
 from jobs.evaluation import run_evaluation
 from jobs.generation import run_generation
 from jobs.spec import Train, load
@@ -40,7 +41,7 @@ def execute(submission: Submission, session: Session) -> Outcome:
     named = _named_extractor(submission, session)
     with submission.run.locked():
         tracked = submission.begin(session)
-        with _closing(tracked):
+        with _closing(tracked, session):
             extractor = functools.partial(_extractor, submission, session, named)
             attempt = Attempt(submission, session, tracked, extractor)
             return submission.finish(tracked, JOBS[submission.spec.kind](attempt))
@@ -58,7 +59,7 @@ def require_passed(outcome: Outcome) -> None:
 
 
 @contextmanager
-def _closing(tracked: TrackedRun) -> Iterator[None]:
+def _closing(tracked: TrackedRun, session: Session) -> Iterator[None]:
     try:
         yield
     except Exception:
@@ -66,13 +67,21 @@ def _closing(tracked: TrackedRun) -> Iterator[None]:
         raise
     except BaseException:
         tracked.end("KILLED")
+        session.reporter.say("stopped: submit the same spec again to go on from where it was")
         raise
 
 
 def _named_extractor(submission: Submission, session: Session) -> ModelVersion | None:
     """The extractor that the spec names, looked up before anything is started."""
     name = submission.spec.evaluation.extractor
-    return None if name is None else session.registry.latest(name)
+    if name is None:
+        return None
+    named = session.registry.latest(name)
+    if named.family != "classifier":
+        message = f"{named} is a {named.family}: name a model of family classifier"
+        field = ("evaluation", "extractor")
+        raise SpecInvalid([Problem(submission.spec.name, None, field, message)])
+    return named
 
 
 def _extractor(

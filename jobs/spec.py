@@ -150,6 +150,9 @@ class Train(_Job):
         if self.evaluation.metrics and not FAMILIES[self.model.family].generative:
             message = f"must be empty: a {self.model.family} makes no samples to measure"
             yield ("evaluation", "metrics"), message
+        elif "elbo" in self.evaluation.metrics and not FAMILIES[self.model.family].bounded:
+            message = f"must not name elbo: a {self.model.family} has no bound on the likelihood"
+            yield ("evaluation", "metrics"), message
         if self.registry and self.registry.promote:
             yield from _unlisted(self.registry.promote, ("registry", "promote"), self.evaluation)
 

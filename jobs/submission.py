@@ -7,19 +7,21 @@ the same twice is one submission: a finished one answers at once, a failed one i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from aigc.data.catalog import Dataset, find
 from aigc.data.files import digest_of, write_json, write_text
 from aigc.errors import DataError, ModelError
+from aigc.models import FAMILIES, build
 from cluster.code import code_digest
 from cluster.local import LocalRay
 from cluster.places import Here, Place, require_fit
 from cluster.registry import ModelVersion, Registry
 from cluster.tracking import TrackedRun, Tracking
 from cluster.workspace import RunFolder, Workspace
+from jobs.errors import FieldPath, Problem, SpecInvalid
 from jobs.progress import Reporter
 from jobs.spec import Data, Generate, Spec, Train, as_document
 
@@ -133,10 +135,13 @@ class Attempt:
 def prepare(spec: Spec, session: Session) -> Submission:
     """Pin what the spec refers to, judge whether it fits, and name the submission.
 
-    Raises DatasetNotFound, ModelNotFound, NoChampion, CanNeverFit.
+    Raises DatasetNotFound, ModelNotFound, NoChampion, CanNeverFit, and SpecInvalid when that
+    model cannot do with that dataset what is asked.
     """
     require_fit(spec.resources, session.place)
     pinned, dataset, model = _pinned(spec, session)
+    if found := list(_inabilities(pinned, dataset, model)):
+        raise SpecInvalid([Problem(spec.name, None, path, message) for path, message in found])
     identity = digest_of([pinned.model_dump(mode="json"), code_digest()])
     run = session.workspace.run(f"{spec.name}-{identity[:10]}")
     return Submission(pinned, run, dataset, model)
@@ -166,3 +171,27 @@ def _dataset_reference(spec: Spec, model: ModelVersion | None) -> str | None:
     if spec.evaluation.data is not None:
         return spec.evaluation.data.dataset
     return model.dataset if model is not None else None
+
+
+def _inabilities(
+    spec: Spec, dataset: Dataset | None, model: ModelVersion | None
+) -> Iterator[tuple[FieldPath, str]]:
+    """What only the model and the dataset themselves show: better now than after the training."""
+    asked = spec.evaluation
+    if model is not None and (family := FAMILIES.get(model.family)) is not None:
+        if not family.generative:
+            message = f"{model} is a {model.family}, which makes no samples: name another model"
+            yield ("model",), message
+        elif "elbo" in asked.metrics and not family.bounded:
+            message = f"must not name elbo: {model} has no bound on the likelihood"
+            yield ("evaluation", "metrics"), message
+    if dataset is None:
+        return
+    if isinstance(spec, Train):
+        try:
+            build(spec.model, dataset.manifest.layout, spec.training.seed)
+        except ModelError as error:
+            yield ("model", "family"), str(error).removesuffix(".")
+    if asked.metrics and asked.extractor is None and not dataset.manifest.layout.labels:
+        message = "must name a registered classifier: this dataset has no labels to train one on"
+        yield ("evaluation", "extractor"), message

@@ -53,6 +53,7 @@ def write_shard(folder: Path, path: str, split: str, table: pa.Table) -> Shard:
             compression="zstd",
             use_dictionary=False,
             write_statistics=False,
+            write_page_checksum=True,
         )
     return shard_of(folder, path, split, table.num_rows)
 
@@ -66,7 +67,8 @@ def shard_of(folder: Path, path: str, split: str, records: int) -> Shard:
 
 
 class ShardReader:
-    """Row groups of one shard. Opening it checks the footer against the manifest.
+    """Row groups of one shard. Opening it checks the footer against the manifest; reading checks
+    each page against its checksum, so that no changed byte is ever learned from.
 
     Raises ShardCorrupt, naming the file and, where one is at fault, the row group.
     """
@@ -75,7 +77,7 @@ class ShardReader:
         self.path = folder / shard.path
         self._columns = expected.names
         try:
-            self._file = pq.ParquetFile(self.path, memory_map=True)
+            self._file = pq.ParquetFile(self.path, memory_map=True, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             raise self._corrupt(_first_line(error)) from error
         footer = self._file.metadata

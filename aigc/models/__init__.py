@@ -22,17 +22,21 @@ ModelConfig = Annotated[GANConfig | VAEConfig | ClassifierConfig, Field(discrimi
 
 
 class Family(NamedTuple):
-    """A kind of model: its configuration, its class, what it can make and whether it samples."""
+    """A kind of model: its configuration, its class and what it can make.
+
+    `generative`: whether it makes samples. `bounded`: whether it bounds a record's likelihood.
+    """
 
     config: type[Config]
     model: Callable[[Any, Layout], Model]
     modalities: frozenset[str]
     generative: bool
+    bounded: bool = False
 
 
 FAMILIES: dict[str, Family] = {
     "gan": Family(GANConfig, GAN, frozenset({"image"}), generative=True),
-    "vae": Family(VAEConfig, VAE, frozenset({"image"}), generative=True),
+    "vae": Family(VAEConfig, VAE, frozenset({"image"}), generative=True, bounded=True),
     "classifier": Family(ClassifierConfig, Classifier, frozenset({"image"}), generative=False),
 }
 

@@ -45,7 +45,9 @@ class Classifier(Model):
     def __init__(self, config: ClassifierConfig, layout: Layout) -> None:
         super().__init__(layout)
         if layout.classes == 0:
-            raise ModelError("A classifier needs labels and this dataset has none")
+            raise ModelError(
+                "A classifier needs labels and this dataset has none", "Name a dataset with labels"
+            )
         self.config = config
         self.feature_size = config.feature_size
         channels, height, breadth = image_shape(layout)

@@ -12,13 +12,7 @@ from jobs.console import Output, message, output_option, show_one
 from jobs.invocation import Invocation
 
 if TYPE_CHECKING:
-    from jobs.submission import Session, Submission
-
-NEXT_STEPS = {
-    "train": ("aigc model list", "aigc data list"),
-    "evaluate": ("aigc model list",),
-    "generate": ("aigc data list", "aigc data verify {dataset}"),
-}
+    from jobs.submission import Outcome, Session, Submission
 
 
 @click.command()
@@ -64,8 +58,21 @@ def submit(
     with session.place:
         outcome = execute(submission, session)
     show_one(outcome, output)
-    message(f"next: aigc --workspace {invocation.workspace} {NEXT_STEPS[asked.kind][0]}")
+    for command in next_commands(outcome, session):
+        message(f"next  {command}")
     require_passed(outcome)
+
+
+def next_commands(outcome: Outcome, session: Session) -> list[str]:
+    """What one wants to do after a job: look at what it made, check it, see its curves."""
+    aigc = f"aigc --workspace {session.workspace.root}"
+    commands = [f"mlflow ui --backend-store-uri {session.workspace.tracking_uri}"]
+    if "model" in outcome:
+        commands = [f"{aigc} model show {outcome['model']}", f"{aigc} model list", *commands]
+    if outcome.get("published"):
+        dataset = outcome["dataset"]
+        commands = [f"{aigc} data verify {dataset}", f"{aigc} data show {dataset}", *commands]
+    return commands
 
 
 def show_plan(submission: Submission, session: Session) -> None:
