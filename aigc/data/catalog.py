@@ -97,7 +97,7 @@ def find(root: Path, reference: str) -> Dataset:
             return Dataset(folder, read_manifest(folder))
     elif versions := list_versions(root, name):
         return versions[-1]
-    known = sorted({dataset.manifest.name for dataset in list_datasets(root)})
+    known = sorted({path.parent.parent.name for path in root.glob(f"*/*/{MANIFEST}")})
     raise DatasetNotFound(
         f"there is no dataset {reference!r} in {root}",
         f"There are: {', '.join(known)}" if known else "Start with: aigc data import mnist-5k",

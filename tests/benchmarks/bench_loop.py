@@ -224,6 +224,8 @@ def bare_gan(model: GAN) -> Callable[[Tensor, Tensor], Tensor]:
     """A GAN's step: D on real and fake images in one pass, then G against the D that has moved."""
     model.train()
     generator, discriminator, recipe = model.generator, model.discriminator, model.recipe
+    generator_weights = list(generator.parameters())
+    discriminator_weights = list(discriminator.parameters())
     generator_adam = adam(generator, model.config.generator)
     discriminator_adam = adam(discriminator, model.config.discriminator)
     average = moving_average(generator, model.average_decay)
@@ -231,18 +233,16 @@ def bare_gan(model: GAN) -> Callable[[Tensor, Tensor], Tensor]:
     def step(images: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             fakes = generator(torch.randn(len(images), model.noise_size), labels)
-        discriminator.requires_grad_(True)
         logits = discriminator(torch.cat([images, fakes]), torch.cat([labels, labels]))
         loss = recipe.discriminator_loss(*logits.chunk(2))
         discriminator_adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward(inputs=discriminator_weights)  # type: ignore[no-untyped-call]
         discriminator_adam.step()
 
-        discriminator.requires_grad_(False)
         fakes = generator(torch.randn(len(images), model.noise_size), labels)
         loss = recipe.generator_loss(discriminator(fakes, labels))
         generator_adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward(inputs=generator_weights)  # type: ignore[no-untyped-call]
         generator_adam.step()
         average()
         return loss

@@ -22,6 +22,7 @@ def test_a_reader_gets_each_entry_once(path: Path) -> None:
     first = reader.new()
     journal.show(2, "samples/a.png")
     second = reader.new()
+    journal.close()
 
     assert [(entry["step"], entry.get("figures")) for entry in first] == [(1, {"loss": 0.5})]
     assert [(entry["step"], entry.get("picture")) for entry in second] == [(2, "samples/a.png")]
