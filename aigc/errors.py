@@ -5,7 +5,7 @@ FactoryError                    what went wrong, where, and what to do next
 │   ├── DatasetNotFound         no dataset of that name or version in the workspace
 │   ├── ManifestInvalid         manifest.json is missing, unreadable or contradicts itself
 │   ├── ShardCorrupt            a shard is missing, truncated, changed or of another schema
-│   └── SourceUnreadable        what was to be imported cannot be read
+│   └── ImportRefused        what was to be imported cannot be read
 ├── ModelError                  a model cannot be built or used
 │   ├── ModalityUnsupported     the family cannot make that kind of content
 │   └── ArtifactCorrupt         a stored model or checkpoint does not match its hashes
@@ -48,8 +48,8 @@ class ShardCorrupt(DataError):
     """A shard is missing, truncated, changed or of another schema."""
 
 
-class SourceUnreadable(DataError):
-    """What was to be imported cannot be read."""
+class ImportRefused(DataError):
+    """There is no such importer, or the name cannot be a dataset's."""
 
 
 class ModelError(FactoryError):

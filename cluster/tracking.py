@@ -6,9 +6,10 @@ The journal is the truth; a follower in the driver sends batches of it, off the 
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from aigc.data.catalog import Dataset
+from aigc.data.files import write_text
 from cluster.errors import TrackingUnavailable
 from cluster.journal import JournalReader
 from cluster.workspace import RunFolder, Workspace
@@ -42,12 +44,19 @@ def answered() -> Iterator[None]:
     """Turn what MLflow raises into TrackingUnavailable."""
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except (MlflowException, OSError, sqlite3.Error) as error:
         reason = str(error).splitlines()[0][:200]
         raise TrackingUnavailable(
             f"the MLflow store does not answer: {reason}",
             "Check MLFLOW_TRACKING_URI, or unset it to use the workspace's own store",
         ) from error
+
+
+def _open_once(uri: str) -> None:
+    """A store that is no database: MLflow would try for 100 seconds, SQLite says so at once."""
+    if uri.startswith("sqlite:///"):
+        with closing(sqlite3.connect(uri.removeprefix("sqlite:///").partition("?")[0])) as store:
+            store.execute("PRAGMA schema_version")
 
 
 class Tracking:
@@ -56,6 +65,7 @@ class Tracking:
     def __init__(self, workspace: Workspace) -> None:
         self.uri = workspace.tracking_uri
         with answered():
+            _open_once(self.uri)
             self.client = MlflowClient(self.uri)
             found = self.client.get_experiment_by_name(EXPERIMENT)
             self._experiment = (
@@ -153,17 +163,17 @@ class TrackedRun:
 def following(run: RunFolder, deliver: Callable[[Entries], None]) -> Iterator[None]:
     """Hand new journal entries to `deliver`, in a thread of its own, while the block runs.
 
-    What could not be delivered is kept and tried again; the last delivery is when the block ends.
+    What could not be delivered is tried again; the last delivery is when the block ends. How far
+    it got is kept in the run's folder, so that the next attempt goes on from there.
     """
     done = threading.Event()
-    reader, waiting = JournalReader(run.journal), list[dict[str, Any]]()
     log = logging.getLogger(__name__)
 
     def drain() -> None:
-        waiting.extend(reader.new())
-        if waiting:
-            deliver(waiting)
-            waiting.clear()
+        reader = JournalReader(run.journal, _delivered(run))
+        if entries := reader.new():
+            deliver(entries)
+            write_text(run.delivered, str(reader.offset))
 
     def follow() -> None:
         while not done.wait(POLL_SECONDS):
@@ -180,6 +190,11 @@ def following(run: RunFolder, deliver: Callable[[Entries], None]) -> Iterator[No
         done.set()
         thread.join()
         drain()
+
+
+def _delivered(run: RunFolder) -> int:
+    """Bytes of the journal that MLflow has."""
+    return int(run.delivered.read_text()) if run.delivered.exists() else 0
 
 
 def flattened(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aigc.data.files import unwritable
+from aigc.errors import WorkspaceUnwritable
 from cluster.errors import AlreadyRunning
 
 
@@ -43,6 +44,11 @@ class RunFolder:
     def journal(self) -> Path:
         """The metric journal."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def delivered(self) -> Path:
+        """How many bytes of the journal MLflow has."""
+        return self.path / "metrics.delivered"
 
     @property
     def samples(self) -> Path:
@@ -95,6 +101,11 @@ class Workspace:
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> Workspace:
         """The workspace at `path`, made if need be. Raises WorkspaceUnwritable."""
+        if "://" in str(path):
+            raise WorkspaceUnwritable(
+                f"the workspace {path} is not a folder of this machine",
+                "Give a local path, or mount the bucket",
+            )
         root = Path(path).expanduser().absolute()
         try:
             root.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from aigc.errors import (
     DatasetNotFound,
     FactoryError,
+    ImportRefused,
     MetricUnknown,
     WorkspaceUnwritable,
 )
@@ -38,6 +39,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     ModelNotFound: 102,
     CanNeverFit: 105,
     GateRefused: 107,
+    ImportRefused: 2,
     MetricUnknown: 2,
     WorkspaceUnwritable: 2,
     KeyboardInterrupt: INTERRUPTED,

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from aigc.config import Config
+from aigc.data.manifest import NAME, VERSION
 from aigc.errors import MetricUnknown
 from aigc.metrics import needed, parse
 from aigc.models import FAMILIES, ModelConfig
@@ -33,8 +34,7 @@ from jobs.source import Source, read, written
 GENERATION_FIGURES = ("blank", "duplicate")
 """Figures that every generated dataset has, so that gates need not list them as metrics."""
 
-NAME = r"[a-z0-9][a-z0-9-]{0,39}"
-DATASET = rf"{NAME}(@[A-Za-z0-9][A-Za-z0-9._-]*)?"
+DATASET = rf"{NAME}(@{VERSION})?"
 MODEL = rf"{NAME}@(champion|challenger|[1-9][0-9]*)"
 
 

@@ -6,6 +6,7 @@ datasets/NAME/VERSION/shards/*.parquet
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,15 @@ import torch
 
 from aigc.data.batches import Records
 from aigc.data.files import put_if_absent
-from aigc.data.manifest import MANIFEST, Manifest, Shard, manifest_text, read_manifest
+from aigc.data.manifest import (
+    MANIFEST,
+    NAME,
+    VERSION,
+    Manifest,
+    Shard,
+    manifest_text,
+    read_manifest,
+)
 from aigc.data.shards import LABEL, PROVENANCE, SAMPLE, ShardReader, check_hash, schema
 from aigc.errors import DatasetNotFound
 from aigc.layout import Layout
@@ -91,6 +100,8 @@ def publish(folder: Path, manifest: Manifest) -> Dataset:
 def find(root: Path, reference: str) -> Dataset:
     """The dataset NAME@VERSION, or the newest version of NAME. Raises DatasetNotFound."""
     name, _, version = reference.partition("@")
+    if not re.fullmatch(f"{NAME}(@{VERSION})?", reference):
+        raise DatasetNotFound(f"{reference!r} is no dataset", "Write NAME or NAME@VERSION")
     if version:
         folder = root / name / version
         if (folder / MANIFEST).is_file():

@@ -6,6 +6,7 @@ To add one: a function that returns a `Source`, and a line in `IMPORTERS`.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,9 +17,9 @@ from torch import Tensor
 
 from aigc.data.catalog import Dataset, find, publish
 from aigc.data.files import digest_of
-from aigc.data.manifest import MANIFEST, Manifest, Shard
+from aigc.data.manifest import MANIFEST, NAME, Manifest, Shard
 from aigc.data.shards import schema, table_of, write_shard
-from aigc.errors import SourceUnreadable
+from aigc.errors import ImportRefused
 from aigc.layout import Layout
 
 TEST_SHARE = 0.2
@@ -66,11 +67,15 @@ def import_dataset(root: Path, importer: str, name: str | None = None) -> tuple[
     """Import into `root` as `name` (the importer's own by default); whether it was made just now.
 
     The version is the digest of what was read, so that the same import is the same dataset,
-    however often it is repeated. Raises SourceUnreadable.
+    however often it is repeated. Raises ImportRefused.
     """
     if importer not in IMPORTERS:
-        raise SourceUnreadable(
+        raise ImportRefused(
             f"there is no importer {importer!r}", f"The importers are: {', '.join(IMPORTERS)}"
+        )
+    if not re.fullmatch(NAME, name or importer):
+        raise ImportRefused(
+            f"{name!r} cannot be a dataset's name", "Use up to 40 of a-z, 0-9 and -, the first no -"
         )
     source = IMPORTERS[importer]()
     content = {"importer": importer, "origin": source.origin, "sha256": _content_hash(source)}

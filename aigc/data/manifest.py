@@ -14,6 +14,9 @@ from aigc.errors import ManifestInvalid
 from aigc.layout import Layout
 
 MANIFEST = "manifest.json"
+NAME = r"[a-z0-9][a-z0-9-]{0,39}"
+"""What a dataset, a model or a job can be called: it becomes a folder."""
+VERSION = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 class Shard(Config):

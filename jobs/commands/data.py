@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
@@ -29,12 +28,7 @@ def import_(invocation: Invocation, source: str, name: str | None, output: Outpu
     The same source is the same version, however often it is imported.
     """
     from aigc.data.importers import import_dataset
-    from jobs.spec import NAME
 
-    if name is not None and not re.fullmatch(NAME, name):
-        raise click.BadParameter(
-            "must be up to 40 of a–z, 0–9 and -, the first no -", param_hint="--name"
-        )
     dataset, made = import_dataset(invocation.open().datasets, source, name)
     message(f"imported {dataset.reference}" if made else f"{dataset.reference} was there already")
     show_one(_summary(dataset), output)

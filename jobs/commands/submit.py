@@ -76,17 +76,22 @@ def next_commands(outcome: Outcome, session: Session) -> list[str]:
 
 
 def show_plan(submission: Submission, session: Session) -> None:
-    """What will be run, before it is."""
+    """What will be run, before it is: the resolved spec, and what it will use."""
     from cluster.code import code_digest
     from cluster.resources import feasibility
     from jobs.spec import as_document
 
     needs = session.place.needs(submission.spec.resources)
     message(as_document(submission.spec).rstrip())
-    message(f"submission  {submission.id}")
-    message(
-        f"place       {session.place.name}: {feasibility(needs, session.place.capacity()).reason}"
-    )
-    message(f"code        {code_digest()[:12]}")
-    message(f"workspace   {session.workspace.root}")
-    message(f"tracking    {session.workspace.tracking_uri}")
+    for name, value in {
+        "submission": submission.id,
+        "done": "yes, its outcome will be shown" if submission.outcome() else "not yet",
+        "place": f"{session.place.name}: {feasibility(needs, session.place.capacity()).reason}",
+        "dataset": submission.dataset and submission.dataset.folder,
+        "model": submission.model and f"{submission.model} {submission.model.digest[:12]}",
+        "code": code_digest()[:12],
+        "workspace": session.workspace.root,
+        "tracking": session.workspace.tracking_uri,
+    }.items():
+        if value:
+            message(f"{name:<12}{value}")

@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from harness import Goals, conclude, machine, median, table
+from harness import conclude, machine, median, table
 from torch import Tensor
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel
 
 from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset

@@ -86,6 +86,20 @@ def test_what_could_not_be_delivered_is_delivered_later(workspace: Workspace) ->
     assert delivered == [1]
 
 
+def test_the_next_attempt_delivers_only_what_is_new(workspace: Workspace) -> None:
+    folder, delivered = workspace.run("test-1"), list[int]()
+
+    for step in (1, 2):
+        with following(
+            folder, lambda entries: delivered.extend(entry["step"] for entry in entries)
+        ):
+            journal = Journal(folder.journal)
+            journal.report(step, {"loss": 1.0})
+            journal.close()
+
+    assert delivered == [1, 2]
+
+
 def test_dataset_digests_are_recorded_as_inputs(
     tracking: Tracking, run: TrackedRun, digits: Dataset
 ) -> None:

@@ -50,3 +50,8 @@ def test_the_tracking_store_is_in_the_workspace_unless_a_server_is_named(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert workspace.tracking_uri == "http://127.0.0.1:5000"
     assert workspace.artifact_location is None
+
+
+def test_a_bucket_is_refused_rather_than_made_a_folder() -> None:
+    with pytest.raises(WorkspaceUnwritable, match="s3://bucket is not a folder"):
+        Workspace.at("s3://bucket")

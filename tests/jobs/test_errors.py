@@ -18,7 +18,7 @@ CODES = {
     "DatasetNotFound": 102,
     "ManifestInvalid": 100,
     "ShardCorrupt": 100,
-    "SourceUnreadable": 100,
+    "ImportRefused": 2,
     "ModelError": 100,
     "ModalityUnsupported": 100,
     "ArtifactCorrupt": 100,

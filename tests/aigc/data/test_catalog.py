@@ -11,7 +11,7 @@ import pytest
 from aigc.data.catalog import Dataset, find, list_datasets, verify
 from aigc.data.importers import import_dataset, split_by_content
 from aigc.data.manifest import read_manifest
-from aigc.errors import DatasetNotFound, ManifestInvalid, ShardCorrupt, SourceUnreadable
+from aigc.errors import DatasetNotFound, ImportRefused, ManifestInvalid, ShardCorrupt
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_record_never_changes_sides_when_the_dataset_grows(digits: Dataset) ->
 
 
 def test_an_unknown_importer_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(SourceUnreadable, match=r"'mnist'.*digits, mnist-5k"):
+    with pytest.raises(ImportRefused, match=r"'mnist'.*digits, mnist-5k"):
         import_dataset(tmp_path, "mnist")
 
 
@@ -156,3 +156,13 @@ def test_a_shard_of_another_schema_is_noticed(copy: Dataset) -> None:
 
     with pytest.raises(ShardCorrupt, match="column 'image'"):
         copy.records("test")
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/b", "", "UPPER", "x" * 41, "-dash"])
+def test_a_name_that_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DatasetNotFound):
+        find(tmp_path, name)
+    if name:
+        with pytest.raises(ImportRefused, match="cannot be a dataset's name"):
+            import_dataset(tmp_path / "datasets", "digits", name)
+    assert list(tmp_path.iterdir()) == []
