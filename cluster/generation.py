@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from aigc.data.catalog import Dataset
+from aigc.data.catalog import Dataset, publish
 from aigc.data.files import fsync, put_if_absent, unwritable, write_json
-from aigc.data.manifest import Manifest, Shard
+from aigc.data.manifest import MANIFEST, Manifest, Shard
 from aigc.data.shards import shard_of, write_shard
 from aigc.errors import ArtifactCorrupt
 from aigc.generation.plan import GENERATED, Plan
@@ -101,6 +101,15 @@ class Generation:
         """Where the dataset is built, and seen once its manifest is there."""
         return self.workspace.datasets / self.plan.dataset / self.plan.version
 
+    @property
+    def reference(self) -> str:
+        """NAME@VERSION of the dataset."""
+        return f"{self.plan.dataset}@{self.plan.version}"
+
+    def published(self) -> bool:
+        """Whether this plan's dataset is there for everyone to see."""
+        return (self.folder / MANIFEST).exists()
+
     def fill(self, place: Place, resources: Resources, progress: Callable[[int], None]) -> Dataset:
         """Make every shard; `progress` hears how many samples are there. Not published yet."""
         put_if_absent(self.run.path / PLAN, self.plan.model_dump_json(indent=2) + "\n")
@@ -148,6 +157,12 @@ def check_samples(dataset: Dataset) -> dict[str, float]:
         "blank": blank.double().mean().item(),
         "duplicate": 1 - different / len(stored),
     }
+
+
+def publish_checked(dataset: Dataset) -> None:
+    """Publish a dataset in one step; one that was quarantined under other gates no longer is."""
+    publish(dataset.folder, dataset.manifest)
+    (dataset.folder / QUARANTINED).unlink(missing_ok=True)
 
 
 def quarantine(dataset: Dataset, verdict: Mapping[str, Any]) -> Path:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from aigc.data.batches import in_class_columns
-from aigc.data.catalog import Dataset, publish
+from aigc.data.catalog import Dataset
 from aigc.generation.plan import GENERATED, ModelReference, Plan
 from aigc.modalities import modality
 from aigc.models.artifact import Artifact, load_model
 from cluster.evaluation import Evaluation
-from cluster.generation import Generation, check_samples, quarantine
+from cluster.generation import Generation, check_samples, publish_checked, quarantine
 from cluster.judgement import Verdict, judge
 from cluster.training import SHEET_RECORDS
 from jobs.evaluation import evaluate
 from jobs.report.page import (
     HTML,
+    JSON,
     ModelOrigin,
     Report,
     ShardEntry,
@@ -50,6 +53,8 @@ def run_generation(attempt: Attempt) -> Outcome:
         attempt.session.registry.fetch(attempt.model, attempt.run.model)
         artifact = load_model(attempt.run.model)
     generation = Generation(_plan(attempt, spec, artifact), attempt.session.workspace, attempt.run)
+    if generation.published():
+        return _published_before(attempt, generation)
     with _timed(seconds, "generating"):
         dataset = _fill(attempt, spec, generation)
     with _timed(seconds, "judging"):
@@ -57,12 +62,23 @@ def run_generation(attempt: Attempt) -> Outcome:
     write_report(dataset.folder, _report(attempt, artifact, generation.plan, judged, seconds))
     attempt.tracked.attach(dataset.folder / HTML)
     _decide(attempt, judged)
+    return _outcome(generation, judged.figures, judged.verdict.as_dict())
+
+
+def _published_before(attempt: Attempt, generation: Generation) -> Outcome:
+    """The same plan makes the same samples, and what is published never changes."""
+    attempt.session.reporter.say(f"{generation.reference} was published before")
+    report = json.loads((generation.folder / JSON).read_bytes())
+    return _outcome(generation, report["figures"], report["verdict"])
+
+
+def _outcome(generation: Generation, figures: dict[str, float], verdict: dict[str, Any]) -> Outcome:
     return {
-        "dataset": dataset.reference,
-        "published": judged.verdict.passed,
-        "report": str(dataset.folder / HTML),
-        "figures": judged.figures,
-        "verdict": judged.verdict.as_dict(),
+        "dataset": generation.reference,
+        "published": verdict["passed"],
+        "report": str(generation.folder / HTML),
+        "figures": figures,
+        "verdict": verdict,
     }
 
 
@@ -79,7 +95,7 @@ def _decide(attempt: Attempt, judged: Judged) -> None:
     """Publish in one step, or leave the dataset where no reader looks."""
     dataset = judged.dataset
     if judged.verdict.passed:
-        publish(dataset.folder, dataset.manifest)
+        publish_checked(dataset)
         attempt.session.reporter.say(f"published {dataset.reference}")
     else:
         quarantine(dataset, judged.verdict.as_dict())

@@ -74,9 +74,12 @@ def parse(content: bytes, file: str) -> Source:
 def parse_value(text: str, label: str) -> Any:
     """One value, as it stands behind --set. Raises SpecInvalid."""
     document = _Document(decoded(text.encode(errors="surrogatepass"), label), label)
-    value = document.only_value()
-    if document.problems:
-        raise SpecInvalid([Problem(label, None, (), each.message) for each in document.problems])
+    try:
+        value, problems = document.only_value(), tuple(document.problems)
+    except SpecInvalid as error:
+        value, problems = None, error.problems
+    if problems:
+        raise SpecInvalid([Problem(label, None, (), each.message) for each in problems])
     return value
 
 

@@ -178,6 +178,19 @@ def test_an_evaluation_can_be_asked_for_again(here: Path, tmp_path: Path) -> Non
     assert list(json.loads(result.stdout)["evaluation"]["figures"]) == ["frechet_300", "recall_300"]
 
 
+def test_what_is_published_never_changes(here: Path) -> None:
+    """The same plan under another name and other gates is the same dataset."""
+    first = submit(here, "generate", "here", "--set", "publish.dataset=kept")
+    folder = Path(first["report"]).parent
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    other = ("--set", "name=other", "--set", "gates={}", "--set", "publish.dataset=kept")
+    again = submit(here, "generate", "here", *other)
+
+    assert again["dataset"] == first["dataset"]
+    assert again["figures"] == first["figures"]
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
 def test_what_does_not_pass_its_gates_is_quarantined(here: Path) -> None:
     refused = ("--set", "gates={frechet_200: {at_most: 0.001}}", "--set", "publish.dataset=bad")
     outcome = submit(here, "generate", "here", *refused, code=107)
@@ -186,3 +199,9 @@ def test_what_does_not_pass_its_gates_is_quarantined(here: Path) -> None:
     assert "Quarantined" in Path(outcome["report"]).read_text()
     assert (Path(outcome["report"]).parent / "quarantined.json").is_file()
     aigc(here, "data", "show", "bad", code=102)
+
+    lenient = ("--set", "gates={blank: {at_most: 1}}", "--set", "publish.dataset=bad")
+    released = submit(here, "generate", "here", *lenient)
+    assert released["dataset"] == outcome["dataset"]
+    assert "Published" in Path(outcome["report"]).read_text()
+    assert not (Path(outcome["report"]).parent / "quarantined.json").exists()
