@@ -117,7 +117,12 @@ def reported(reasons: Mapping[int, BaseException], error: BaseException) -> Fact
 
 
 def _is_loss(reasons: Mapping[int, BaseException]) -> bool:
-    """Whether a worker died. Its peers then report a closed connection, sometimes they alone."""
+    """Whether a worker died. Its peers then report a closed connection, sometimes they alone.
+
+    So do the peers of one that has ended with an error of its own: then that error counts.
+    """
+    if any(isinstance(reason, FactoryError) for reason in reasons.values()):
+        return False
     return any(
         isinstance(reason, RayError)
         or type(reason).__name__ == "WorkerHealthCheckFailedError"
@@ -129,7 +134,7 @@ def _is_loss(reasons: Mapping[int, BaseException]) -> bool:
 def _first_line(reasons: Mapping[int, BaseException], error: BaseException) -> str:
     for rank, reason in sorted(reasons.items()):
         return f"rank {rank}: {type(reason).__name__}: {(str(reason).splitlines() or [''])[0]}"
-    return str(error).splitlines()[0]
+    return " ".join(str(error).split())[:200]
 
 
 def _trainer(worker: Worker, resources: Resources, scratch: Path) -> Any:

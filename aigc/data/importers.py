@@ -75,7 +75,8 @@ def import_dataset(root: Path, importer: str, name: str | None = None) -> tuple[
         )
     if not re.fullmatch(NAME, name or importer):
         raise ImportRefused(
-            f"{name!r} cannot be a dataset's name", "Use up to 40 of a-z, 0-9 and -, the first no -"
+            f"{name!r} cannot be a dataset's name",
+            "Give as --name up to 40 of a-z, 0-9 and -, the first no -",
         )
     source = IMPORTERS[importer]()
     content = {"importer": importer, "origin": source.origin, "sha256": _content_hash(source)}

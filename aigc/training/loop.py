@@ -74,7 +74,7 @@ def _step(
         optimizer.step()
         meter.add(phase.name, losses)
     if state.average is not None:
-        state.average.update_parameters(state.model.averaged())
+        state.average.update()
 
 
 def _speak(state: TrainingState, config: TrainingConfig, runtime: Runtime, meter: Meter) -> None:

@@ -32,7 +32,11 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor], plain: Mapping[st
         raise unwritable(folder, error) from error
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with writing(folder / TENSORS) as partial:
-        save_file(contiguous, partial)
+        try:
+            save_file(contiguous, partial)
+        except SafetensorError as error:
+            # What safetensors makes of a full disk.
+            raise OSError(str(error)) from error
     write_json(folder / PLAIN, dict(plain))
     write_json(folder / HASHES, {name: sha256_of(folder / name) for name in (TENSORS, PLAIN)})
     return sha256_of(folder / HASHES)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
+import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from harness import conclude, machine, median, table
@@ -54,8 +56,8 @@ Steps = Callable[[int], None]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="pairs of rounds of the bare loop")
-    parser.add_argument("--seconds", type=float, default=3.0, help="about how long a round lasts")
+    parser.add_argument("--rounds", type=int, default=25, help="pairs of rounds of the bare loop")
+    parser.add_argument("--seconds", type=float, default=1.0, help="about how long a round lasts")
     parser.add_argument("--ray-pairs", type=int, default=3, help="0 leaves Ray out")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -84,26 +86,27 @@ def against_bare(
         product, state = product_loop(spec, dataset, workspace)
         bare = bare_loop(spec, dataset)
         pairs = list(interleaved(bare, product, spec.training, dataset, rounds, seconds))
-        ratios = [second / first for first, second in pairs]
-        checkpoint = checkpoint_seconds(state, workspace)
+        ratios = [first.wall / second.wall for first, second in pairs]
+        cpu_ratio = median([first.cpu / second.cpu for first, second in pairs])
+        bare_speed, product_speed = (
+            median([spec.training.batch_size / each.wall for each in column])
+            for column in zip(*pairs, strict=True)
+        )
+        ratio, checkpoint = median(ratios), checkpoint_seconds(state, workspace)
         figures[name] = {
-            "bare_samples_per_second": median([first for first, _ in pairs]),
-            "product_samples_per_second": median([second for _, second in pairs]),
-            "ratio": median(ratios),
-            "ratios": ratios,
+            "bare_samples_per_second": bare_speed,
+            "product_samples_per_second": product_speed,
+            "ratio": ratio,
+            "cpu_ratio": cpu_ratio,
+            "ratio_quartiles": statistics.quantiles(ratios),
             "checkpoint_seconds": checkpoint,
         }
-        goals[f"{name}: product / bare"] = (median(ratios), 0.95)
-        rows.append(
-            (
-                name,
-                *(figures[name][key] for key in list(figures[name])[:3]),  # type: ignore[index,call-overload]
-                f"{min(ratios):.3f} … {max(ratios):.3f}",
-                checkpoint * 1000,
-            )
-        )
-    header = ("one worker, samples/s", "bare", "product", "ratio", "of a pair", "checkpoint ms")
-    table(header, rows)
+        goals[f"{name}: product / bare"] = (ratio, 0.95)
+        low, _, high = statistics.quantiles(ratios)
+        spread = f"{low:.3f} … {high:.3f}"
+        rows.append((name, bare_speed, product_speed, ratio, spread, cpu_ratio, checkpoint * 1000))
+    columns = ("bare", "product", "ratio", "half of the pairs", "CPU ratio", "checkpoint ms")
+    table(("one worker, samples/s", *columns), rows)
 
 
 def recipe(path: Path) -> Train:
@@ -113,24 +116,35 @@ def recipe(path: Path) -> Train:
     return spec
 
 
+class Seconds(NamedTuple):
+    """What one step took: by the clock on the wall, and of the processor."""
+
+    wall: float
+    cpu: float
+
+
 def interleaved(
-    bare: Steps, product: Steps, config: TrainingConfig, dataset: Dataset, rounds: int, seconds: float
-) -> Iterator[tuple[float, float]]:
-    """Samples/s of the bare loop and of the product, round by round, in whole epochs."""
+    bare: Steps,
+    product: Steps,
+    config: TrainingConfig,
+    dataset: Dataset,
+    rounds: int,
+    seconds: float,
+) -> Iterator[tuple[Seconds, Seconds]]:
+    """The bare loop and the product in turn, round by round, in whole epochs."""
     epoch = Stream(dataset, "train", config.batch_size, 0).batches_per_epoch
     product(epoch)
     bare(epoch)
-    steps = epoch * max(1, round(seconds / timed(bare, epoch)))
+    steps = epoch * max(1, round(seconds / (epoch * timed(bare, epoch).wall)))
     for _ in range(rounds):
-        first = timed(bare, steps)
-        yield steps * config.batch_size / first, steps * config.batch_size / timed(product, steps)
+        yield timed(bare, steps), timed(product, steps)
 
 
-def timed(work: Steps, steps: int) -> float:
-    """Seconds that `steps` steps take."""
-    started = time.perf_counter()
+def timed(work: Steps, steps: int) -> Seconds:
+    """What each of `steps` steps takes."""
+    wall, cpu = time.perf_counter(), time.process_time()
     work(steps)
-    return time.perf_counter() - started
+    return Seconds((time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps)
 
 
 def product_loop(

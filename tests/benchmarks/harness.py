@@ -54,7 +54,9 @@ def conclude(bench: str, machine: str, figures: Mapping[str, object], goals: Goa
     outcome = {
         name: {"reached": reached, "at_least": asked} for name, (reached, asked) in goals.items()
     }
-    met = {name: reached is not None and reached >= asked for name, (reached, asked) in goals.items()}
+    met = {
+        name: reached is not None and reached >= asked for name, (reached, asked) in goals.items()
+    }
     rows = [(name, *outcome[name].values(), "yes" if met[name] else "NO") for name in goals]
     table(("goal", "reached", "at least", "holds"), rows)
     holds = all(met.values())

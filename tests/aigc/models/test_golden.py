@@ -39,12 +39,15 @@ Curve = dict[str, list[float]]
 
 
 def curve(config: ModelConfig, dataset: Dataset) -> Curve:
-    """Every loss and figure of every phase, at each report."""
+    """The losses of every phase, at each report.
+
+    Not the accuracies: they count, and one record more or less is no small difference.
+    """
     found: Curve = {}
 
     def report(step: int, figures: Mapping[str, float]) -> None:
         for name, figure in figures.items():
-            if name != "records_per_second":
+            if name != "records_per_second" and "accuracy" not in name:
                 found.setdefault(name, []).append(figure)
 
     state = TrainingState(build(config, dataset.manifest.layout, TRAINING.seed))

@@ -1,0 +1,98 @@
+"""A place to run: this process as the only worker, and what never fits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from aigc.errors import DataError
+from aigc.training.world import World
+from cluster.errors import CanNeverFit
+from cluster.local import LocalRay
+from cluster.places import Here, Place, device, machine, require_fit
+from cluster.resources import Resources
+
+TWO = Resources(workers=2)
+CPUS = len(os.sched_getaffinity(0))
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_training_here_is_one_worker_with_the_whole_batch() -> None:
+    worlds: list[World] = []
+    with Here() as place:
+        place.train(worlds.append, TWO)
+
+    assert worlds == [World(0, 1, torch.device("cpu"))]
+
+
+def test_a_worker_here_has_the_threads_that_were_asked_for() -> None:
+    seen: list[int] = []
+    asked = Resources(cpus_per_worker=2)
+    Here().train(lambda world: seen.append(torch.get_num_threads()), asked)
+    seen += Here().map(lambda _: torch.get_num_threads(), [None], Resources())
+
+    assert seen == [2, 1]
+
+
+def test_results_here_come_one_after_the_other() -> None:
+    begun: list[int] = []
+
+    def double(number: int) -> int:
+        begun.append(number)
+        return 2 * number
+
+    results = Here().map(double, [1, 2, 3], TWO)
+
+    assert next(results) == 2
+    assert begun == [1]
+    assert list(results) == [4, 6]
+
+
+def test_an_error_here_is_the_workers_own() -> None:
+    def fail(world: World) -> None:
+        raise DataError("what", "next")
+
+    with pytest.raises(DataError, match="what"), Here() as place:
+        place.train(fail, TWO)
+
+
+def test_here_needs_one_worker_whatever_is_asked() -> None:
+    asked = Resources(workers=50, cpus_per_worker=1, max_failures=3)
+
+    assert Here().needs(asked) == asked.model_copy(update={"workers": 1})
+    require_fit(asked, Here())
+
+
+def test_what_never_fits_is_refused_with_the_nearest_that_does(tmp_path: object) -> None:
+    local: Place = LocalRay(tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(CanNeverFit, match="can never fit") as error:
+        require_fit(Resources(workers=CPUS + 1), local)
+
+    assert f"The nearest that fits is {CPUS} × (1 CPU)" in error.value.next_step
+    require_fit(Resources(workers=CPUS), local)
+
+
+def test_more_cpus_a_worker_than_the_machine_has_never_fit_even_here() -> None:
+    with pytest.raises(CanNeverFit):
+        require_fit(Resources(cpus_per_worker=CPUS + 1), Here())
+
+
+def test_this_machine_has_what_this_process_may_use() -> None:
+    (node,) = machine().nodes
+
+    assert (node.cpus, node.cpus_free) == (CPUS, CPUS)
+    assert node.gpus == torch.cuda.device_count()
+
+
+def test_a_worker_uses_a_gpu_only_if_it_asks_for_one() -> None:
+    assert device(Resources()) == torch.device("cpu")
+    assert device(Resources(gpus_per_worker=0.5)) == torch.device("cuda")

@@ -1,0 +1,140 @@
+"""A worker that is killed: the run goes on from its last checkpoint, to the same last bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from aigc.data.importers import import_dataset
+from aigc.training.world import World
+from cluster.errors import WorkerLost
+from cluster.local import LocalRay
+from cluster.places import Worker
+from cluster.resources import Resources
+from cluster.workspace import Workspace
+from jobs.progress import Reporter
+from jobs.run import execute
+from jobs.spec import load
+from jobs.specs import SPECS
+from jobs.submission import Session, Submission, open_session, prepare
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
+
+SETTINGS = (
+    "training.report_every=4",
+    "training.checkpoint_every=5",
+    "evaluation.metrics=[]",
+    "registry={model: tiny}",
+)
+KILLED_AT = 13
+"""Between a report, at 12, and the next checkpoint: steps 11 and 12 are repeated."""
+
+
+class KillingRay(LocalRay):
+    """A local Ray whose worker `rank` kills itself in a step, until it has left `times` marks."""
+
+    def __init__(self, scratch: Path, marks: Path, rank: int, times: int) -> None:
+        super().__init__(scratch)
+        self._marks, self._rank, self._times = marks, rank, times
+
+    def train(self, worker: Worker, resources: Resources) -> None:
+        super().train(mortal(worker, self._marks, self._rank, self._times), resources)
+
+
+def mortal(worker: Worker, marks: Path, rank: int, times: int) -> Worker:
+    """`worker`, killed by SIGKILL. Nested, so that Ray sends it by value."""
+
+    def run(world: World) -> None:
+        first, steps = 10 if list(marks.iterdir()) else 0, [0]
+
+        class Mortal(World):
+            def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+                steps[0] += 1
+                left = len(list(marks.iterdir()))
+                if self.rank == rank and first + steps[0] == KILLED_AT and left < times:
+                    (marks / f"{left}").touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+                super().average_gradients(parameters)
+
+        worker(Mortal(world.rank, world.size, world.device))
+
+    return run
+
+
+def opened(root: Path) -> tuple[Session, Submission]:
+    workspace = Workspace.at(root)
+    import_dataset(workspace.datasets, "digits")
+    session = open_session(workspace, "local", Reporter())
+    return session, prepare(load(SPECS / "tiny" / "vae.yaml", SETTINGS), session)
+
+
+def killing(session: Session, marks: Path, rank: int, times: int) -> Session:
+    marks.mkdir()
+    place = KillingRay(session.workspace.root / "ray", marks, rank, times)
+    return replace(session, place=place)
+
+
+def weights(submission: Submission) -> dict[str, torch.Tensor]:
+    return load_file(submission.run.model / "tensors.safetensors")
+
+
+def statuses(session: Session) -> list[str]:
+    return [run.info.status for run in session.tracking.client.search_runs(["1"])]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Submission:
+    """The same training, in which nothing happens."""
+    session, submission = opened(tmp_path_factory.mktemp("undisturbed"))
+    with session.place:
+        execute(submission, session)
+    return submission
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_worker_changes_nothing_but_the_time(
+    rank: int, undisturbed: Submission, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    session, submission = opened(tmp_path / "workspace")
+    session = killing(session, tmp_path / "marks", rank, times=1)
+    with session.place:
+        outcome = execute(submission, session)
+
+    assert len(list((tmp_path / "marks").iterdir())) == 1
+    assert caplog.messages.count("a worker was lost; going on from the last checkpoint") == 1
+    assert statuses(session) == ["FINISHED"]
+    lines = [json.loads(line) for line in submission.run.journal.read_text().splitlines()]
+    assert [line["step"] for line in lines if "figures" in line] == [4, 8, 12, 16, 20]
+    assert [line["step"] for line in lines if "picture" in line] == [0, 10, 20]
+    history = session.tracking.client.get_metric_history(outcome["run_id"], "autoencoder/loss")
+    assert [point.step for point in history] == [4, 8, 12, 16, 20]
+
+    expected, found = weights(undisturbed), weights(submission)
+    assert expected.keys() == found.keys()
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
+def test_losing_workers_too_often_ends_in_a_sentence_and_can_be_gone_on_from(
+    undisturbed: Submission, tmp_path: Path
+) -> None:
+    session, submission = opened(tmp_path / "workspace")
+    unlucky = killing(session, tmp_path / "marks", rank=1, times=2)
+    with unlucky.place, pytest.raises(WorkerLost, match="workers were lost too often"):
+        execute(submission, unlucky)
+    assert statuses(session) == ["FAILED"]
+    assert submission.outcome() is None
+
+    with session.place:
+        execute(submission, session)
+    assert statuses(session) == ["FINISHED"]
+    expected, found = weights(undisturbed), weights(submission)
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
