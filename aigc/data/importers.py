@@ -73,7 +73,8 @@ def import_dataset(root: Path, importer: str, name: str | None = None) -> tuple[
         raise ImportRefused(
             f"there is no importer {importer!r}", f"The importers are: {', '.join(IMPORTERS)}"
         )
-    if not re.fullmatch(NAME, name or importer):
+    name = importer if name is None else name
+    if not re.fullmatch(NAME, name):
         raise ImportRefused(
             f"{name!r} cannot be a dataset's name",
             "Give as --name up to 40 of a-z, 0-9 and -, the first no -",
@@ -81,16 +82,16 @@ def import_dataset(root: Path, importer: str, name: str | None = None) -> tuple[
     source = IMPORTERS[importer]()
     content = {"importer": importer, "origin": source.origin, "sha256": _content_hash(source)}
     version = digest_of(content)[:12]
-    folder = root / (name or importer) / version
+    folder = root / name / version
     if (folder / MANIFEST).exists():
-        return find(root, f"{name or importer}@{version}"), False
+        return find(root, f"{name}@{version}"), False
     shards = [
         shard
         for split, rows in split_by_content(source.records).items()
         for shard in _write_split(folder, split, source, rows)
     ]
     manifest = Manifest(
-        name=name or importer,
+        name=name,
         version=version,
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
         layout=source.layout,

@@ -26,6 +26,7 @@ from cluster.generation import (
     QUARANTINED,
     Generation,
     ShardRequest,
+    _commit,
     check_samples,
     fill_shard,
     publish_checked,
@@ -102,6 +103,15 @@ def test_of_attempts_that_race_one_commits_and_all_report_it(generation: Generat
     assert found[1:] == found[:1] * 3
     assert files(generation.folder) == ["shards/generated-00000.parquet"]
     assert files(generation.run.attempts) == []
+
+
+def test_a_late_attempt_never_replaces_what_was_committed(tmp_path: Path) -> None:
+    late, committed = tmp_path / "attempt", tmp_path / "committed"
+    late.write_text("late")
+    committed.write_text("first")
+    _commit(late, committed)
+
+    assert committed.read_text() == "first"
 
 
 def test_the_same_plan_gives_the_same_bytes(generation: Generation, tmp_path: Path) -> None:
