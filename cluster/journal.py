@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aigc.data.files import unwritable
+
 SYNC_SECONDS = 1.0
 """At most this much of the journal is lost when the machine loses its power."""
 
@@ -32,7 +34,7 @@ class Journal:
         self._synced = time.monotonic()
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
-        """Append the figures of a step."""
+        """Append the figures of a step. Raises WorkspaceUnwritable."""
         self._append({"step": step, "time": _now(), "figures": dict(figures)})
 
     def show(self, step: int, picture: str) -> None:
@@ -49,10 +51,13 @@ class Journal:
         if entry["step"] <= self._last[kind]:
             return
         self._last[kind] = entry["step"]
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
-        if time.monotonic() - self._synced >= SYNC_SECONDS:
-            self._sync()
+        try:
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+            if time.monotonic() - self._synced >= SYNC_SECONDS:
+                self._sync()
+        except OSError as error:
+            raise unwritable(Path(self._file.name), error) from error
 
     def _sync(self) -> None:
         os.fsync(self._file.fileno())

@@ -117,13 +117,11 @@ def reported(reasons: Mapping[int, BaseException], error: BaseException) -> Fact
 
 
 def _is_loss(reasons: Mapping[int, BaseException]) -> bool:
-    """Whether a worker died. Its peers then report a closed connection, sometimes they alone.
+    """Whether workers died, rather than ended with an error of their own.
 
-    So do the peers of one that has ended with an error of its own: then that error counts.
+    The peers of either report a closed connection, sometimes they alone, so that says nothing.
     """
-    if any(isinstance(reason, FactoryError) for reason in reasons.values()):
-        return False
-    return any(
+    return bool(reasons) and all(
         isinstance(reason, RayError)
         or type(reason).__name__ == "WorkerHealthCheckFailedError"
         or "Connection closed by peer" in str(reason)

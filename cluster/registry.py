@@ -125,9 +125,7 @@ class Registry:
     def resolve(self, reference: str) -> ModelVersion:
         """NAME@VERSION or NAME@ALIAS. Raises ModelNotFound, NoChampion."""
         name, _, which = reference.partition("@")
-        if name not in self.names():
-            known = ", ".join(self.names()) or "none yet: train one with aigc submit"
-            raise ModelNotFound(f"there is no model {name!r}", f"Registered models: {known}")
+        self.known(name)
         for version in self.versions(name):
             if which == str(version.version) or which in version.aliases:
                 return version
@@ -140,9 +138,17 @@ class Registry:
         numbers = ", ".join(str(version.version) for version in self.versions(name))
         raise ModelNotFound(f"there is no model {reference!r}", f"Versions of {name}: {numbers}")
 
+    def known(self, name: str) -> str:
+        """The name, if there is such a model. Raises ModelNotFound."""
+        names = self.names()
+        if name not in names:
+            registered = ", ".join(names) or "none yet: train one with aigc submit"
+            raise ModelNotFound(f"there is no model {name!r}", f"Registered models: {registered}")
+        return name
+
     def latest(self, name: str) -> ModelVersion:
         """The newest version of a model. Raises ModelNotFound."""
-        versions = self.versions(name)
+        versions = self.versions(self.known(name))
         return versions[-1] if versions else self.resolve(f"{name}@1")
 
     def champion(self, name: str) -> ModelVersion | None:

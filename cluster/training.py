@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from aigc.data.catalog import Dataset, find
+from aigc.data.files import writing
 from aigc.data.stream import Stream
 from aigc.modalities import modality
 from aigc.models import ModelConfig, build
@@ -88,8 +89,8 @@ class Recorder:
         with averaged_weights(state.model, state.average) as model:
             stored = preview(model, self._seed)
         name = f"step-{state.step:08d}.png"
-        self._run.samples.mkdir(parents=True, exist_ok=True)
-        modality(layout.modality).sheet(stored).save(self._run.samples / name)
+        with writing(self._run.samples / name) as partial:
+            modality(layout.modality).sheet(stored).save(partial, "PNG")
         self._journal.show(state.step, f"{self._run.samples.name}/{name}")
 
     def save(self, state: TrainingState) -> None:

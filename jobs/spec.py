@@ -222,7 +222,12 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Spec:
 
     Raises SpecInvalid, which holds every mistake with its line.
     """
-    return check(override(read(path), overrides))
+    return check(source_of(path, overrides))
+
+
+def source_of(path: Path | str, overrides: Sequence[str] = ()) -> Source:
+    """The plain data of a file with each PATH=VALUE set. Raises SpecInvalid."""
+    return override(read(path), overrides)
 
 
 def check(source: Source) -> Spec:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from aigc.data.catalog import Dataset, find
 from aigc.data.files import digest_of, write_json, write_text
-from aigc.errors import DataError, ModelError
+from aigc.errors import DataError, FactoryError, ModelError
 from aigc.models import FAMILIES, build
 from cluster.code import code_digest
 from cluster.local import LocalRay
@@ -21,8 +22,9 @@ from cluster.places import Here, Place, require_fit
 from cluster.registry import ModelVersion, Registry
 from cluster.tracking import TrackedRun, Tracking
 from cluster.workspace import RunFolder, Workspace
-from jobs.errors import FieldPath, Problem, SpecInvalid
+from jobs.errors import FieldPath, SpecInvalid
 from jobs.progress import Reporter
+from jobs.source import Source
 from jobs.spec import Data, Generate, Spec, Train, as_document
 
 Outcome = dict[str, Any]
@@ -132,28 +134,47 @@ class Attempt:
         return self.submission.model
 
 
-def prepare(spec: Spec, session: Session) -> Submission:
+def prepare(spec: Spec, session: Session, source: Source | None = None) -> Submission:
     """Pin what the spec refers to, judge whether it fits, and name the submission.
 
-    Raises DatasetNotFound, ModelNotFound, NoChampion, CanNeverFit, and SpecInvalid when that
-    model cannot do with that dataset what is asked.
+    `source` is what the spec was read from, for the places that errors name. Raises
+    DatasetNotFound, ModelNotFound, NoChampion, CanNeverFit, and SpecInvalid when that model
+    cannot do with that dataset what is asked.
     """
-    require_fit(spec.resources, session.place)
-    pinned, dataset, model = _pinned(spec, session)
+    source = source or Source(spec.name, {}, {})
+    with _placed(source, ("resources", "workers")):
+        require_fit(spec.resources, session.place)
+    pinned, dataset, model = _pinned(spec, session, source)
     if found := list(_inabilities(pinned, dataset, model)):
-        raise SpecInvalid([Problem(spec.name, None, path, message) for path, message in found])
+        raise SpecInvalid([source.problem(path, message) for path, message in found])
     identity = digest_of([pinned.model_dump(mode="json"), code_digest()])
     run = session.workspace.run(f"{spec.name}-{identity[:10]}")
     return Submission(pinned, run, dataset, model)
 
 
-def _pinned(spec: Spec, session: Session) -> tuple[Spec, Dataset | None, ModelVersion | None]:
+@contextmanager
+def _placed(source: Source, path: FieldPath) -> Iterator[None]:
+    """Put file, line and field before what goes wrong in the block."""
+    try:
+        yield
+    except FactoryError as error:
+        what = str(source.problem(path, error.what))
+        raise type(error)(what, error.next_step) from error
+
+
+def _pinned(
+    spec: Spec, session: Session, source: Source
+) -> tuple[Spec, Dataset | None, ModelVersion | None]:
     """The spec with its references resolved to one version each, and what they refer to."""
-    model = None if isinstance(spec, Train) else session.registry.resolve(spec.model)
-    reference = _dataset_reference(spec, model)
-    dataset = find(session.workspace.datasets, reference) if reference else None
-    update: dict[str, Any] = {} if model is None else {"model": str(model)}
-    if dataset is not None:
+    dataset, model, update = None, None, dict[str, Any]()
+    if not isinstance(spec, Train):
+        with _placed(source, ("model",)):
+            model = session.registry.resolve(spec.model)
+        update["model"] = str(model)
+    path, reference = _dataset_reference(spec, model)
+    if reference is not None:
+        with _placed(source, path):
+            dataset = find(session.workspace.datasets, reference)
         data = Data(dataset=dataset.reference)
         if isinstance(spec, Generate):
             update["evaluation"] = spec.evaluation.model_copy(update={"data": data})
@@ -162,15 +183,18 @@ def _pinned(spec: Spec, session: Session) -> tuple[Spec, Dataset | None, ModelVe
     return spec.model_copy(update=update), dataset, model
 
 
-def _dataset_reference(spec: Spec, model: ModelVersion | None) -> str | None:
-    """What the job trains on or is judged against: for a generation, what its model learned."""
+def _dataset_reference(spec: Spec, model: ModelVersion | None) -> tuple[FieldPath, str | None]:
+    """What the job trains on or is judged against, and the field that says so.
+
+    A generation is judged against what its model learned from, unless the spec says otherwise.
+    """
     if not isinstance(spec, Generate):
-        return spec.data.dataset
+        return ("data", "dataset"), spec.data.dataset
     if not spec.evaluation.metrics:
-        return None
+        return (), None
     if spec.evaluation.data is not None:
-        return spec.evaluation.data.dataset
-    return model.dataset if model is not None else None
+        return ("evaluation", "data", "dataset"), spec.evaluation.data.dataset
+    return ("evaluation", "metrics"), model.dataset if model is not None else None
 
 
 def _inabilities(
@@ -188,6 +212,10 @@ def _inabilities(
     if dataset is None:
         return
     if isinstance(spec, Train):
+        records, batch = dataset.manifest.splits.get("train", 0), spec.training.batch_size
+        if batch > records:
+            message = f"must be at most {records}, the records of the train split (got {batch})"
+            yield ("training", "batch_size"), message
         try:
             build(spec.model, dataset.manifest.layout, spec.training.seed)
         except ModelError as error:

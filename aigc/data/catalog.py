@@ -27,7 +27,7 @@ from aigc.data.manifest import (
     read_manifest,
 )
 from aigc.data.shards import LABEL, PROVENANCE, SAMPLE, ShardReader, check_hash, schema
-from aigc.errors import DatasetNotFound
+from aigc.errors import DatasetNotFound, ManifestInvalid
 from aigc.layout import Layout
 from aigc.modalities import modality
 
@@ -122,10 +122,15 @@ def list_versions(root: Path, name: str) -> list[Dataset]:
     return sorted(found, key=lambda dataset: (dataset.manifest.created, dataset.reference))
 
 
-def list_datasets(root: Path) -> list[Dataset]:
-    """Every published dataset, by name and then by age."""
-    names = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    return [dataset for name in names for dataset in list_versions(root, name)]
+def list_datasets(root: Path) -> tuple[list[Dataset], list[ManifestInvalid]]:
+    """Every published dataset, by name and then by age, and what cannot be read."""
+    found, broken = list[Dataset](), list[ManifestInvalid]()
+    for path in root.glob(f"*/*/{MANIFEST}"):
+        try:
+            found.append(Dataset(path.parent, read_manifest(path.parent)))
+        except ManifestInvalid as error:
+            broken.append(error)
+    return sorted(found, key=lambda each: (each.manifest.name, each.manifest.created)), broken
 
 
 def verify(dataset: Dataset) -> list[str]:

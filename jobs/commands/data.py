@@ -41,8 +41,15 @@ def list_(invocation: Invocation, output: Output) -> None:
     """List the published datasets."""
     from aigc.data.catalog import list_datasets
 
-    found = [_summary(dataset) for dataset in list_datasets(invocation.open().datasets)]
-    show_list(found, COLUMNS, output, "No datasets yet. Start with: aigc data import mnist-5k")
+    found, broken = list_datasets(invocation.open().datasets)
+    for error in broken:
+        message(f"left out: {error}")
+    show_list(
+        [_summary(dataset) for dataset in found],
+        COLUMNS,
+        output,
+        "No datasets yet. Start with: aigc data import mnist-5k",
+    )
 
 
 @data.command()

@@ -24,7 +24,7 @@ def model() -> None:
 def list_(invocation: Invocation, name: str | None, output: Output) -> None:
     """List the versions of every registered model, or of NAME."""
     registry = _registry(invocation)
-    names = registry.names() if name is None else [name]
+    names = registry.names() if name is None else [registry.known(name)]
     found = [_summary(version) for each in names for version in registry.versions(each)]
     show_list(found, COLUMNS, output, "No models yet. Train one with: aigc submit SPEC")
 

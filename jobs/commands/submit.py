@@ -44,12 +44,13 @@ def submit(
     """Run the job that the file SPEC asks for, and follow it to its end."""
     from jobs.progress import Reporter
     from jobs.run import execute, require_passed
-    from jobs.spec import load
+    from jobs.spec import check, source_of
     from jobs.submission import open_session, prepare
 
-    asked = load(spec, settings)
+    source = source_of(spec, settings)
+    asked = check(source)
     session = open_session(invocation.open(), place, Reporter())
-    submission = prepare(asked, session)
+    submission = prepare(asked, session, source)
     show_plan(submission, session)
     if dry_run:
         return

@@ -145,7 +145,7 @@ def test_filling_makes_every_shard_and_publishes_nothing(generation: Generation)
     assert [shard.records for shard in dataset.manifest.shards] == [20, 20, 10]
     assert Plan.model_validate_json((generation.run.path / PLAN).read_text()) == generation.plan
     assert not generation.published()
-    assert list_datasets(generation.workspace.datasets) == []
+    assert list_datasets(generation.workspace.datasets) == ([], [])
     assert not generation.run.attempts.exists()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aigc.data.importers import import_dataset
-from aigc.errors import DataError, DatasetNotFound, ModelError
+from aigc.errors import DataError, DatasetNotFound, ModelError, TrainingDiverged
 from cluster.errors import AlreadyRunning, CanNeverFit, ModelNotFound
 from cluster.local import LocalRay
 from cluster.places import Here
@@ -163,10 +163,10 @@ def test_what_is_done_is_answered_and_not_run_again(session: Session) -> None:
 
 
 def test_a_failed_submission_is_one_run_and_can_be_tried_again(session: Session) -> None:
-    settings = ["training.steps=2", "training.batch_size=6000", "evaluation.metrics=[]"]
+    settings = ["model.optimizer={learning_rate: 1e+30}", "training.report_every=1"]
     submission = prepare(load(VAE, [*settings, "registry=null"]), session)
     for _ in range(2):
-        with pytest.raises(DataError, match="fewer than one batch"):
+        with pytest.raises(TrainingDiverged, match="Lower the learning rate"):
             execute(submission, session)
     query = f"tags.`aigc.submission` = '{submission.id}'"
     runs = session.tracking.client.search_runs(["1"], query)

@@ -68,7 +68,7 @@ def test_a_missing_dataset_is_answered_by_what_there_is(datasets: Path) -> None:
 
 
 def test_an_empty_workspace_lists_nothing_and_says_how_to_begin(tmp_path: Path) -> None:
-    assert list_datasets(tmp_path / "none") == []
+    assert list_datasets(tmp_path / "none") == ([], [])
     with pytest.raises(DatasetNotFound, match="aigc data import"):
         find(tmp_path, "digits")
 
