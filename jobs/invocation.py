@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+import click
 
 if TYPE_CHECKING:
     from cluster.workspace import Workspace
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def place_option(command: F) -> F:
+    """--on here|local, handed to the command as `place`."""
+    return click.option(
+        "--on",
+        "place",
+        type=click.Choice(["here", "local"]),
+        default="local",
+        show_default=True,
+        help="Where to run: in this process, or on a Ray started on this machine.",
+    )(command)
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,6 @@ from jobs.spec import Data, Generate, Spec, Train, as_document
 Outcome = dict[str, Any]
 """What a submission ended with: plain data, kept in the run's folder."""
 
-PLACES = ("here", "local")
-
 
 @dataclass(frozen=True)
 class Session:

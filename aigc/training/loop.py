@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -92,23 +93,18 @@ class Meter:
 
     def __init__(self, world: World, batch_size: int, step: int = 0) -> None:
         self._world, self._batch_size = world, batch_size
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._values: defaultdict[str, list[Tensor]] = defaultdict(list)
         self._started, self._step = time.perf_counter(), step
 
     def add(self, phase: str, losses: Mapping[str, Tensor]) -> None:
         """Count the losses of one step of a phase."""
         for name, value in losses.items():
-            key = f"{phase}/{name}"
-            detached = value.detach()
-            self._sums[key] = self._sums[key] + detached if key in self._sums else detached
-            self._counts[key] = self._counts.get(key, 0) + 1
+            self._values[f"{phase}/{name}"].append(value.detach())
 
     def read(self, step: int) -> dict[str, float]:
         """The means over all workers since the last reading, and `records_per_second`."""
-        names = list(self._sums)
-        means = torch.stack([self._sums[name] / self._counts[name] for name in names])
-        figures = dict(zip(names, self._world.mean(means).tolist(), strict=True))
+        means = torch.stack([torch.stack(values).mean() for values in self._values.values()])
+        figures = dict(zip(self._values, self._world.mean(means).tolist(), strict=True))
         for name, figure in figures.items():
             if not math.isfinite(figure):
                 raise TrainingDiverged(
@@ -119,6 +115,5 @@ class Meter:
         records = (step - self._step) * self._batch_size
         figures["records_per_second"] = records / (now - self._started)
         self._started, self._step = now, step
-        self._sums.clear()
-        self._counts.clear()
+        self._values.clear()
         return figures

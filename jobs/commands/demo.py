@@ -5,18 +5,11 @@ from __future__ import annotations
 import click
 
 from jobs.console import Output, message, output_option, show_one
-from jobs.invocation import Invocation
+from jobs.invocation import Invocation, place_option
 
 
 @click.command()
-@click.option(
-    "--on",
-    "place",
-    type=click.Choice(["here", "local"]),
-    default="local",
-    show_default=True,
-    help="Where to run: in this process, or on a Ray started on this machine.",
-)
+@place_option
 @output_option
 @click.pass_obj
 def demo(invocation: Invocation, place: str, output: Output) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.console import Output, message, output_option, show_one
-from jobs.invocation import Invocation
+from jobs.invocation import Invocation, place_option
 
 if TYPE_CHECKING:
     from jobs.submission import Outcome, Session, Submission
@@ -20,14 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "--set", "settings", multiple=True, metavar="PATH=VALUE", help="Change a field of the spec."
 )
-@click.option(
-    "--on",
-    "place",
-    type=click.Choice(["here", "local"]),
-    default="local",
-    show_default=True,
-    help="Where to run: in this process, or on a Ray started on this machine.",
-)
+@place_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output_option

@@ -321,7 +321,7 @@ def between_reports(
     """Samples/s of one training, from its second report to its last: start-up is left out."""
     run = workspace.run(f"{spec.name}-{place.name}-{workers}-{next(numbers)}")
     intervals = {"checkpoint_every": FOREVER, "sample_every": FOREVER}
-    config = spec.training.model_copy(update={**intervals, "steps": spec.training.steps // 2})
+    config = spec.training.model_copy(update={**intervals, "steps": spec.training.steps // 5})
     request = TrainingRequest(workspace.datasets, DATASET, spec.model, config, run)
     with place:
         place.train(functools.partial(train_worker, request), Resources(workers=workers))
