@@ -7,7 +7,8 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,18 @@ import torch
 
 from aigc.data.catalog import Dataset, publish
 from aigc.data.files import fsync, put_if_absent, unwritable, write_json
-from aigc.data.manifest import MANIFEST, Manifest, Shard
-from aigc.data.shards import shard_of, write_shard
-from aigc.errors import ArtifactCorrupt
+from aigc.data.manifest import MANIFEST, Manifest, Shard, read_manifest
+from aigc.data.shards import ShardReader, shard_of, write_shard
+from aigc.errors import ArtifactCorrupt, ShardCorrupt
 from aigc.generation.plan import GENERATED, Plan
 from aigc.generation.sampling import generated_schema, shard_table
 from aigc.modalities import modality
 from aigc.models.artifact import load_model
 from aigc.models.contract import Model
-from cluster.code import code_digest, require_same_code
+from cluster.code import require_same_code
 from cluster.places import Place
 from cluster.resources import Resources
-from cluster.workspace import RunFolder, Workspace
+from cluster.workspace import RunFolder, Workspace, exclusive
 
 PLAN = "plan.json"
 QUARANTINED = "quarantined.json"
@@ -44,7 +45,6 @@ class ShardRequest:
     attempts: Path
     target: Path
     use_gpu: bool
-    code: str = field(default_factory=code_digest)
 
 
 def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
@@ -52,17 +52,33 @@ def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
 
     Raises ArtifactCorrupt, WorkspaceUnwritable.
     """
-    require_same_code(request.code)
-    plan, samples = request.plan, request.plan.shards()[request.number]
+    plan, samples = request.plan, request.plan.samples(request.number)
+    require_same_code(plan.code)
     path = f"shards/{GENERATED}-{request.number:05d}.parquet"
     committed = request.target / path
-    if not committed.exists():
+    if not _is_whole(request.target, path, plan, samples):
+        committed.unlink(missing_ok=True)
         model = _model(request.model, plan.model.digest, request.use_gpu)
         attempt = request.attempts / secrets.token_hex(8)
         write_shard(attempt, path, GENERATED, shard_table(model, plan, samples))
         _commit(attempt / path, committed)
         shutil.rmtree(attempt, ignore_errors=True)
     return request.number, shard_of(request.target, path, GENERATED, len(samples))
+
+
+def _is_whole(target: Path, path: str, plan: Plan, samples: range) -> bool:
+    """Whether the shard is there already and can be read: what a crash or a copy left may not."""
+    if not (target / path).exists():
+        return False
+    try:
+        shard = shard_of(target, path, GENERATED, len(samples))
+        reader = ShardReader(target, shard, generated_schema(plan.layout))
+        for row_group in range(len(shard.row_groups)):
+            reader.read(row_group)
+        reader.close()
+    except ShardCorrupt:
+        return False
+    return True
 
 
 @functools.lru_cache(maxsize=1)
@@ -106,9 +122,15 @@ class Generation:
         """NAME@VERSION of the dataset."""
         return f"{self.plan.dataset}@{self.plan.version}"
 
-    def published(self) -> bool:
-        """Whether this plan's dataset is there for everyone to see."""
-        return (self.folder / MANIFEST).exists()
+    def published(self) -> Dataset | None:
+        """This plan's dataset, if it is there for everyone to see."""
+        if not (self.folder / MANIFEST).exists():
+            return None
+        return Dataset(self.folder, read_manifest(self.folder))
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold the dataset's folder: other submissions may have the same plan, and other gates."""
+        return exclusive(self.folder / ".lock")
 
     def fill(self, place: Place, resources: Resources, progress: Callable[[int], None]) -> Dataset:
         """Make every shard; `progress` hears how many samples are there. Not published yet."""
@@ -122,12 +144,13 @@ class Generation:
                 self.folder,
                 resources.gpus_per_worker > 0,
             )
-            for number in range(len(self.plan.shards()))
+            for number in range(self.plan.shards)
         ]
-        shards: dict[int, Shard] = {}
+        shards, made = dict[int, Shard](), 0
         for number, shard in place.map(fill_shard, requests, resources):
             shards[number] = shard
-            progress(sum(each.records for each in shards.values()))
+            made += shard.records
+            progress(made)
         shutil.rmtree(self.run.attempts, ignore_errors=True)
         return Dataset(self.folder, self._manifest([shards[number] for number in sorted(shards)]))
 

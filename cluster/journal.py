@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aigc.data.files import unwritable
+from aigc.errors import DataError
 
 SYNC_SECONDS = 1.0
 """At most this much of the journal is lost when the machine loses its power."""
@@ -72,7 +73,7 @@ class JournalReader:
     offset: int = field(default=0)
 
     def new(self) -> list[dict[str, Any]]:
-        """The complete entries since the last call, in their order."""
+        """The complete entries since the last call, in their order. Raises DataError."""
         if not self.path.exists():
             return []
         with self.path.open("rb") as file:
@@ -80,8 +81,15 @@ class JournalReader:
             complete = file.read().rpartition(b"\n")[0]
         if not complete:
             return []
+        try:
+            entries = [json.loads(line) for line in complete.splitlines()]
+        except ValueError as error:
+            raise DataError(
+                f"the journal {self.path} holds a line that is no JSON",
+                "Remove the line; the figures of the other steps stay",
+            ) from error
         self.offset += len(complete) + 1
-        return [json.loads(line) for line in complete.splitlines()]
+        return entries
 
 
 def _drop_torn_line(path: Path) -> None:

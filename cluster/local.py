@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -57,7 +58,7 @@ class LocalRay:
         failures = 0
         while True:
             try:
-                _trainer(worker, resources, self._scratch).fit()
+                self._attempt(worker, resources)
                 return
             except TrainingFailedError as error:
                 reasons = getattr(error, "worker_failures", {})
@@ -68,6 +69,14 @@ class LocalRay:
             except SystemExit as error:
                 # Ray Train answers Ctrl-C with sys.exit(0), which would look like success.
                 raise KeyboardInterrupt from error
+
+    def _attempt(self, worker: Worker, resources: Resources) -> None:
+        # A name of its own for each: Ray Train takes a finished name for finished work.
+        name = f"attempt-{uuid.uuid4().hex[:12]}"
+        try:
+            _trainer(worker, resources, self._scratch, name).fit()
+        finally:
+            shutil.rmtree(self._scratch / name, ignore_errors=True)
 
     def map(
         self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
@@ -129,7 +138,7 @@ def _first_line(reasons: Mapping[int, BaseException], error: BaseException) -> s
     return " ".join(str(error).split())[:200]
 
 
-def _trainer(worker: Worker, resources: Resources, scratch: Path) -> Any:
+def _trainer(worker: Worker, resources: Resources, scratch: Path, name: str) -> Any:
     def run() -> None:
         torch.set_num_threads(resources.cpus_per_worker)
         context = ray.train.get_context()
@@ -145,8 +154,7 @@ def _trainer(worker: Worker, resources: Resources, scratch: Path) -> Any:
             resources_per_worker=_of_a_worker(resources),
         ),
         run_config=RunConfig(
-            # A name of its own for each attempt: Ray Train takes a finished name for finished work.
-            name=f"attempt-{uuid.uuid4().hex[:12]}",
+            name=name,
             storage_path=str(scratch),
             failure_config=FailureConfig(max_failures=0),
             logging_config=LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]  # V2's

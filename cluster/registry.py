@@ -22,7 +22,7 @@ from cluster.evaluation import Evaluation
 from cluster.judgement import Verdict
 from cluster.tracking import SUBMISSION_TAG, TrackedRun, Tracking, answered
 
-CHAMPION = "champion"
+CHAMPION, CHALLENGER = "champion", "challenger"
 MODEL_FOLDER = "model"
 """The folder of a run's artifacts that holds the model."""
 DIGEST_TAG, EVALUATION_TAG, VERDICT_TAG = "aigc.digest", "aigc.evaluation", "aigc.verdict"
@@ -99,7 +99,10 @@ class Registry:
     def register(
         self, name: str, run: TrackedRun, submission: str, digest: str, tags: Mapping[str, str]
     ) -> ModelVersion:
-        """The version that a submission made; registered now unless it already was."""
+        """The version that a submission made; registered now unless it already was.
+
+        It is the challenger until it is promoted or another one comes.
+        """
         for known in self.versions(name):
             if known.tags.get(SUBMISSION_TAG) == submission:
                 return known
@@ -109,12 +112,19 @@ class Registry:
             self._ensure(name)
             source = f"runs:/{run.run_id}/{MODEL_FOLDER}"
             made = self._client.create_model_version(name, source, run.run_id, tags=all_tags)
+            self._client.set_registered_model_alias(name, CHALLENGER, str(made.version))
         return self._version(made)
 
     def names(self) -> list[str]:
         """Every registered model."""
+        names, token = list[str](), None
         with answered():
-            return sorted(model.name for model in self._client.search_registered_models())
+            while True:
+                page = self._client.search_registered_models(page_token=token)
+                names.extend(model.name for model in page)
+                token = page.token
+                if not token:
+                    return sorted(names)
 
     def versions(self, name: str) -> list[ModelVersion]:
         """The versions of a model, the oldest first; none when there is no such model."""
@@ -180,6 +190,8 @@ class Registry:
             with answered():
                 number = str(version.version)
                 self._client.set_registered_model_alias(version.name, CHAMPION, number)
+                if CHALLENGER in self.resolve(str(version)).aliases:
+                    self._client.delete_registered_model_alias(version.name, CHALLENGER)
 
     def _tag(self, version: ModelVersion, key: str, value: str) -> None:
         with answered():

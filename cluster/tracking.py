@@ -8,23 +8,25 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Dataset as MlflowDataset
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from PIL import Image
+from sqlalchemy.exc import SQLAlchemyError
 
 from aigc.data.catalog import Dataset
 from aigc.data.files import write_text
 from cluster.errors import TrackingUnavailable
 from cluster.journal import JournalReader
-from cluster.workspace import RunFolder, Workspace
+from cluster.workspace import RunFolder, Workspace, exclusive
 
 # Both announce every start of a new store.
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -44,19 +46,31 @@ def answered() -> Iterator[None]:
     """Turn what MLflow raises into TrackingUnavailable."""
     try:
         yield
-    except (MlflowException, OSError, sqlite3.Error) as error:
-        reason = str(error).splitlines()[0][:200]
+    except (MlflowException, OSError, sqlite3.Error, SQLAlchemyError) as error:
+        reason = str(error).splitlines()[0][:120]
         raise TrackingUnavailable(
             f"the MLflow store does not answer: {reason}",
             "Check MLFLOW_TRACKING_URI, or unset it to use the workspace's own store",
         ) from error
 
 
-def _open_once(uri: str) -> None:
-    """A store that is no database: MLflow would try for 100 seconds, SQLite says so at once."""
-    if uri.startswith("sqlite:///"):
-        with closing(sqlite3.connect(uri.removeprefix("sqlite:///").partition("?")[0])) as store:
-            store.execute("PRAGMA schema_version")
+def _prepare_store(workspace: Workspace) -> None:
+    """Make the embedded store whole or not at all, by one process at a time.
+
+    MLflow's migrations can be neither interrupted nor run twice side by side. A file that is no
+    database is refused at once, where MLflow would try it for 100 seconds.
+    """
+    store = workspace.embedded_store
+    if store is None:
+        return
+    with exclusive(workspace.root / ".store.lock"):
+        if not store.exists():
+            partial = store.with_name(".mlflow.db.partial")
+            partial.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
+            partial.rename(store)
+        with closing(sqlite3.connect(store)) as opened:
+            opened.execute("PRAGMA schema_version")
 
 
 class Tracking:
@@ -65,7 +79,7 @@ class Tracking:
     def __init__(self, workspace: Workspace) -> None:
         self.uri = workspace.tracking_uri
         with answered():
-            _open_once(self.uri)
+            _prepare_store(workspace)
             self.client = MlflowClient(self.uri)
             found = self.client.get_experiment_by_name(EXPERIMENT)
             self._experiment = (
@@ -120,15 +134,10 @@ class TrackedRun:
 
     def figures(self, figures: Mapping[str, float], prefix: str, step: int = 0) -> None:
         """Record figures under `prefix/`."""
-        metrics = [Metric(f"{prefix}/{name}", value, 0, step) for name, value in figures.items()]
+        now = time.time_ns() // 1_000_000
+        metrics = [Metric(f"{prefix}/{name}", value, now, step) for name, value in figures.items()]
         with answered():
             self.client.log_batch(self.run_id, metrics=metrics)
-
-    def tag(self, **tags: str) -> None:
-        """Set tags named aigc.KEY."""
-        with answered():
-            named = [RunTag(f"aigc.{key}", value) for key, value in tags.items()]
-            self.client.log_batch(self.run_id, tags=named)
 
     def attach(self, path: Path, folder: str | None = None) -> None:
         """Record a file, or all files of a folder."""
@@ -186,15 +195,25 @@ def following(run: RunFolder, deliver: Callable[[Entries], None]) -> Iterator[No
     thread.start()
     try:
         yield
-    finally:
+    except BaseException:
         done.set()
         thread.join()
-        drain()
+        # What went wrong in the block is what must be heard, not that MLflow is down as well.
+        with suppress(TrackingUnavailable):
+            drain()
+        raise
+    done.set()
+    thread.join()
+    drain()
 
 
 def _delivered(run: RunFolder) -> int:
-    """Bytes of the journal that MLflow has."""
-    return int(run.delivered.read_text()) if run.delivered.exists() else 0
+    """Bytes of the journal that MLflow has; 0 when the journal is not the one that was counted."""
+    try:
+        delivered = int(run.delivered.read_text())
+        return delivered if delivered <= run.journal.stat().st_size else 0
+    except (OSError, ValueError):
+        return 0
 
 
 def flattened(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,6 +19,22 @@ from aigc.errors import WorkspaceUnwritable
 from cluster.errors import AlreadyRunning
 
 
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock in the file `path`, after waiting for whoever holds it.
+
+    It is free again when the process ends, however it ends. Raises WorkspaceUnwritable.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of one submission."""
@@ -71,14 +87,18 @@ class RunFolder:
         return self.path / "attempts"
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, wait: bool = False) -> Iterator[None]:
         """Hold the submission: attempts of one submission never run side by side.
 
-        Raises AlreadyRunning, WorkspaceUnwritable.
+        Raises AlreadyRunning, unless it is to `wait`, and WorkspaceUnwritable.
         """
+        if wait:
+            with exclusive(self.path / ".lock"):
+                yield
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
+            lock = (self.path / ".lock").open("a")
         except OSError as error:
             raise unwritable(self.path, error) from error
         with lock:
@@ -101,6 +121,11 @@ class Workspace:
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> Workspace:
         """The workspace at `path`, made if need be. Raises WorkspaceUnwritable."""
+        if {"?", "%"} & set(str(path)):
+            raise WorkspaceUnwritable(
+                f"the workspace {path} has a ? or a % in its path",
+                "MLflow cannot open such a store",
+            )
         if "://" in str(path):
             raise WorkspaceUnwritable(
                 f"the workspace {path} is not a folder of this machine",
@@ -127,11 +152,16 @@ class Workspace:
     @property
     def tracking_uri(self) -> str:
         """The MLflow store: MLFLOW_TRACKING_URI, or SQLite in the workspace."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.embedded_store}"
+
+    @property
+    def embedded_store(self) -> Path | None:
+        """The file of the workspace's own MLflow store; None when a server is named."""
+        return None if os.environ.get("MLFLOW_TRACKING_URI") else self.root / "mlflow.db"
 
     @property
     def artifact_location(self) -> str | None:
         """Where the embedded store keeps artifacts; None when a server decides."""
-        if "MLFLOW_TRACKING_URI" in os.environ:
+        if self.embedded_store is None:
             return None
         return (self.root / "mlartifacts").as_uri()

@@ -5,6 +5,8 @@ Imports nothing heavy: `aigc --help` must answer at once. Commands import what t
 
 from __future__ import annotations
 
+import signal
+import threading
 import traceback
 from collections.abc import Sequence
 
@@ -63,6 +65,7 @@ for command in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, by default the process's; returns the exit code."""
+    _interrupt_on_termination()
     try:
         # A number that comes back is that of context.exit(); commands return nothing.
         returned = cli.main(arguments, prog_name="aigc", standalone_mode=False)
@@ -78,6 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message(_sentences(error))
         return exit_code(error)
     return returned if isinstance(returned, int) else DONE
+
+
+def _interrupt_on_termination() -> None:
+    """SIGTERM, as systemd and Kubernetes send it, ends a job as Ctrl-C does: its run is closed."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _refuse(error: click.ClickException) -> int:

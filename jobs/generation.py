@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from aigc.data.batches import in_class_columns
 from aigc.data.catalog import Dataset
 from aigc.generation.plan import GENERATED, ModelReference, Plan
 from aigc.modalities import modality
 from aigc.models.artifact import Artifact, load_model
+from cluster.code import code_digest
 from cluster.evaluation import Evaluation
 from cluster.generation import Generation, check_samples, publish_checked, quarantine
 from cluster.judgement import Verdict, judge
@@ -22,7 +21,6 @@ from cluster.training import SHEET_RECORDS
 from jobs.evaluation import evaluate
 from jobs.report.page import (
     HTML,
-    JSON,
     ModelOrigin,
     Report,
     ShardEntry,
@@ -53,32 +51,28 @@ def run_generation(attempt: Attempt) -> Outcome:
         attempt.session.registry.fetch(attempt.model, attempt.run.model)
         artifact = load_model(attempt.run.model)
     generation = Generation(_plan(attempt, spec, artifact), attempt.session.workspace, attempt.run)
-    if generation.published():
-        return _published_before(attempt, generation)
-    with _timed(seconds, "generating"):
-        dataset = _fill(attempt, spec, generation)
-    with _timed(seconds, "judging"):
-        judged = _judge(attempt, spec, dataset)
-    write_report(dataset.folder, _report(attempt, artifact, generation.plan, judged, seconds))
-    attempt.tracked.attach(dataset.folder / HTML)
-    _decide(attempt, judged)
-    return _outcome(generation, judged.figures, judged.verdict.as_dict())
+    with generation.held():
+        if published := generation.published():
+            attempt.session.reporter.say(f"{generation.reference} was published before")
+            return _outcome(generation, _judge(attempt, spec, published))
+        with _timed(seconds, "generating"):
+            dataset = _fill(attempt, spec, generation)
+        with _timed(seconds, "judging"):
+            judged = _judge(attempt, spec, dataset)
+        report = _report(attempt, artifact, generation.plan, judged, seconds)
+        write_report(dataset.folder, report)
+        attempt.tracked.attach(dataset.folder / HTML)
+        _decide(attempt, judged)
+        return _outcome(generation, judged)
 
 
-def _published_before(attempt: Attempt, generation: Generation) -> Outcome:
-    """The same plan makes the same samples, and what is published never changes."""
-    attempt.session.reporter.say(f"{generation.reference} was published before")
-    report = json.loads((generation.folder / JSON).read_bytes())
-    return _outcome(generation, report["figures"], report["verdict"])
-
-
-def _outcome(generation: Generation, figures: dict[str, float], verdict: dict[str, Any]) -> Outcome:
+def _outcome(generation: Generation, judged: Judged) -> Outcome:
     return {
         "dataset": generation.reference,
-        "published": verdict["passed"],
+        "published": generation.published() is not None,
         "report": str(generation.folder / HTML),
-        "figures": figures,
-        "verdict": verdict,
+        "figures": judged.figures,
+        "verdict": judged.verdict.as_dict(),
     }
 
 
@@ -111,6 +105,7 @@ def _plan(attempt: Attempt, spec: Generate, artifact: Artifact) -> Plan:
         count=spec.count,
         seed=spec.seed,
         shard_size=spec.shard_size,
+        code=code_digest(),
     )
 
 
@@ -124,6 +119,7 @@ def _report(
     attempt: Attempt, artifact: Artifact, plan: Plan, judged: Judged, seconds: dict[str, float]
 ) -> Report:
     manifest, model = judged.dataset.manifest, attempt.model
+    aigc = f"aigc --workspace {attempt.session.workspace.root}"
     return Report(
         dataset=judged.dataset.reference,
         submission=attempt.submission.id,
@@ -153,8 +149,8 @@ def _report(
             for shard in manifest.shards
         ],
         reproduce=[
-            f"aigc submit {attempt.run.spec}",
-            f"aigc data verify {judged.dataset.reference}",
+            f"{aigc} submit {attempt.run.spec} --set publish.dataset=again",
+            f"{aigc} data verify {judged.dataset.reference}",
         ],
     )
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from aigc.errors import DataError
-from cluster.errors import GateRefused
+from cluster.errors import GateRefused, TrackingUnavailable
 from cluster.registry import ModelVersion
 from cluster.tracking import TrackedRun
 from jobs.errors import Problem, SpecInvalid
@@ -28,23 +28,26 @@ EXTRACTOR_SPEC = SPECS / "training" / "extractor.yaml"
 """The seeded recipe of the extractor that a dataset gets when the spec names no other."""
 
 
-def execute(submission: Submission, session: Session) -> Outcome:
+def execute(submission: Submission, session: Session, wait: bool = False) -> Outcome:
     """Run a submission to its end on the session's place, which is started.
 
-    One that has ended well before is not run again. Raises what the job raises, after closing its
+    One that has ended well before is not run again; one that another process runs is an error,
+    unless it is to `wait` for it. Raises what the job raises, after closing its
     MLflow run as FAILED, or KILLED when it was interrupted.
     """
-    done = submission.outcome()
-    if done is not None:
-        session.reporter.say(f"{submission.id} is done already; this is its outcome")
-        return done
     named = _named_extractor(submission, session)
-    with submission.run.locked():
-        tracked = submission.begin(session)
+    with submission.run.locked(wait):
+        done = submission.outcome(session)
+        if done is not None:
+            session.reporter.say(f"{submission.id} is done already; this is its outcome")
+            return done
+        tracked = submission.open_run(session)
         with _closing(tracked, session):
+            submission.describe(tracked)
             extractor = functools.partial(_extractor, submission, session, named)
             attempt = Attempt(submission, session, tracked, extractor)
-            return submission.finish(tracked, JOBS[submission.spec.kind](attempt))
+            outcome = JOBS[submission.spec.kind](attempt)
+            return submission.finish(tracked, session, outcome)
 
 
 def require_passed(outcome: Outcome) -> None:
@@ -63,12 +66,18 @@ def _closing(tracked: TrackedRun, session: Session) -> Iterator[None]:
     try:
         yield
     except Exception:
-        tracked.end("FAILED")
+        _end(tracked, "FAILED")
         raise
     except BaseException:
-        tracked.end("KILLED")
+        _end(tracked, "KILLED")
         session.reporter.say("stopped: submit the same spec again to go on from where it was")
         raise
+
+
+def _end(tracked: TrackedRun, status: str) -> None:
+    """Close the run; that MLflow is down must not hide why it ends."""
+    with suppress(TrackingUnavailable):
+        tracked.end(status)
 
 
 def _named_extractor(submission: Submission, session: Session) -> ModelVersion | None:
@@ -102,5 +111,5 @@ def _extractor(
         if version.recipe == recipe:
             return version
     session.reporter.say(f"{manifest.name} has no extractor yet: training {name}")
-    outcome = execute(prepare(spec, session), session)
+    outcome = execute(prepare(spec, session), session, wait=True)
     return session.registry.resolve(outcome["model"])

@@ -34,6 +34,9 @@ from jobs.source import Source, read, written
 GENERATION_FIGURES = ("blank", "duplicate")
 """Figures that every generated dataset has, so that gates need not list them as metrics."""
 
+MAX_SHARDS = 10_000
+"""Files of one generated dataset; more would be slower to list than to make."""
+
 DATASET = rf"{NAME}(@{VERSION})?"
 MODEL = rf"{NAME}@(champion|challenger|[1-9][0-9]*)"
 
@@ -193,6 +196,10 @@ class Generate(_Job):
         if (fewest := needed(self.evaluation.metrics)) > self.count:
             message = f"must be at least {fewest}, which evaluation.metrics look at"
             yield ("count",), f"{message} (got {self.count})"
+        if self.count > MAX_SHARDS * self.shard_size:
+            fewest = -(-self.count // MAX_SHARDS)
+            message = f"must be at least {fewest}, for at most {MAX_SHARDS:,} shards"
+            yield ("shard_size",), f"{message} (got {self.shard_size})"
         if self.gates.better_than_champion:
             message = "has no use here, where the champion makes the samples: give a bound"
             yield ("gates", "better_than_champion"), message

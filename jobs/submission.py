@@ -67,27 +67,33 @@ class Submission:
         """The submission's id, which is also its idempotency key."""
         return self.run.submission
 
-    def outcome(self) -> Outcome | None:
-        """What it ended with, if it has ended well."""
-        if not self.run.outcome.is_file():
+    def outcome(self, session: Session) -> Outcome | None:
+        """What it ended with, if it has ended well and what it made is still there."""
+        try:
+            ended: Outcome = json.loads(self.run.outcome.read_bytes())
+            made_here = ended["store"] == digest_of(session.tracking.uri)
+            if made_here and ended.get("published"):
+                find(session.workspace.datasets, ended["dataset"])
+        except (OSError, ValueError, KeyError, TypeError, DataError):
             return None
-        ended: Outcome = json.loads(self.run.outcome.read_bytes())
-        return ended
+        return ended if made_here else None
 
-    def begin(self, session: Session) -> TrackedRun:
-        """Open, or open again, its MLflow run, and record what is asked."""
-        spec = self.spec.model_dump(mode="json")
-        write_text(self.run.spec, as_document(self.spec))
+    def open_run(self, session: Session) -> TrackedRun:
+        """Its MLflow run, made now or running again."""
         tags = {"aigc.kind": self.spec.kind, "aigc.code": code_digest()}
-        tracked = session.tracking.run(self.id, self.spec.name, tags)
-        tracked.describe(spec, self.run.spec)
+        return session.tracking.run(self.id, self.spec.name, tags)
+
+    def describe(self, tracked: TrackedRun) -> None:
+        """Record what is asked, and what it is made from."""
+        write_text(self.run.spec, as_document(self.spec))
+        tracked.describe(self.spec.model_dump(mode="json"), self.run.spec)
         if self.dataset is not None:
             tracked.use(self.dataset, self.spec.kind)
-        return tracked
 
-    def finish(self, tracked: TrackedRun, outcome: Outcome) -> Outcome:
+    def finish(self, tracked: TrackedRun, session: Session, outcome: Outcome) -> Outcome:
         """Record the outcome, and close the run."""
-        ended = {"submission": self.id, "run_id": tracked.run_id, **outcome}
+        where = {"run_id": tracked.run_id, "store": digest_of(session.tracking.uri)}
+        ended = {"submission": self.id, **where, **outcome}
         write_json(self.run.outcome, ended)
         tracked.attach(self.run.outcome)
         tracked.end("FINISHED")

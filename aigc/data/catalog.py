@@ -68,18 +68,12 @@ class Dataset:
             finally:
                 reader.close()
 
-    def records(self, split: str, limit: int | None = None) -> Records:
-        """The first `limit` records of a split in their stored order, in memory.
+    def records(self, split: str) -> Records:
+        """The records of a split in their stored order, in memory.
 
         For reference sets and reports; training uses `aigc.data.stream`.
         """
-        tables, count = [], 0
-        for table in self.tables(split):
-            tables.append(table)
-            count += table.num_rows
-            if limit is not None and count >= limit:
-                break
-        return content_of(pa.concat_tables(tables).slice(0, limit), self.manifest.layout)
+        return content_of(pa.concat_tables(list(self.tables(split))), self.manifest.layout)
 
 
 def content_of(table: pa.Table, layout: Layout) -> Records:
@@ -105,7 +99,7 @@ def find(root: Path, reference: str) -> Dataset:
     if version:
         folder = root / name / version
         if (folder / MANIFEST).is_file():
-            return Dataset(folder, read_manifest(folder))
+            return _opened(folder)
     elif versions := list_versions(root, name):
         return versions[-1]
     known = sorted({path.parent.parent.name for path in root.glob(f"*/*/{MANIFEST}")})
@@ -115,10 +109,21 @@ def find(root: Path, reference: str) -> Dataset:
     )
 
 
+def _opened(folder: Path) -> Dataset:
+    """The dataset in a folder of its own name. Raises ManifestInvalid."""
+    manifest = read_manifest(folder)
+    if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
+        raise ManifestInvalid(
+            f"{folder} holds the manifest of {manifest.name}@{manifest.version}",
+            "Give the folder that name, or import the data under another one",
+        )
+    return Dataset(folder, manifest)
+
+
 def list_versions(root: Path, name: str) -> list[Dataset]:
     """The published versions of a dataset, the newest last. Raises ManifestInvalid."""
     folders = [path.parent for path in (root / name).glob(f"*/{MANIFEST}")]
-    found = [Dataset(folder, read_manifest(folder)) for folder in folders]
+    found = [_opened(folder) for folder in folders]
     return sorted(found, key=lambda dataset: (dataset.manifest.created, dataset.reference))
 
 
@@ -127,7 +132,7 @@ def list_datasets(root: Path) -> tuple[list[Dataset], list[ManifestInvalid]]:
     found, broken = list[Dataset](), list[ManifestInvalid]()
     for path in root.glob(f"*/*/{MANIFEST}"):
         try:
-            found.append(Dataset(path.parent, read_manifest(path.parent)))
+            found.append(_opened(path.parent))
         except ManifestInvalid as error:
             broken.append(error)
     return sorted(found, key=lambda each: (each.manifest.name, each.manifest.created)), broken

@@ -35,7 +35,10 @@ class ModelReference(Config):
 
 
 class Plan(Config):
-    """What a generation makes. Written once, before the first sample; never changed."""
+    """What a generation makes. Written once, before the first sample; never changed.
+
+    `code` is the digest of the code that makes it: another version may make other bytes.
+    """
 
     format: Literal[1] = 1
     dataset: str
@@ -45,6 +48,7 @@ class Plan(Config):
     seed: int = Field(ge=0)
     shard_size: int = Field(gt=0)
     batch: int = BATCH
+    code: str
 
     @property
     def digest(self) -> str:
@@ -56,10 +60,15 @@ class Plan(Config):
         """The version of the dataset that this plan makes."""
         return self.digest[:12]
 
-    def shards(self) -> list[range]:
-        """The sample ids of each shard."""
-        starts = range(0, self.count, self.shard_size)
-        return [range(start, min(start + self.shard_size, self.count)) for start in starts]
+    @property
+    def shards(self) -> int:
+        """How many shards there are."""
+        return -(-self.count // self.shard_size)
+
+    def samples(self, shard: int) -> range:
+        """The ids of the samples in a shard."""
+        start = shard * self.shard_size
+        return range(start, min(start + self.shard_size, self.count))
 
     def sample_seed(self, sample: int) -> int:
         """The seed of a sample. Neither shards nor workers enter into it."""

@@ -25,8 +25,8 @@ class ClassifierConfig(Config):
     """Channels of the first convolution, half those of the second; size of the features."""
 
     family: Literal["classifier"] = "classifier"
-    width: int = Field(default=8, ge=1)
-    feature_size: int = Field(default=64, ge=1)
+    width: int = Field(le=1024, default=8, ge=1)
+    feature_size: int = Field(le=4096, default=64, ge=1)
     optimizer: AdamConfig = AdamConfig(learning_rate=1e-3, weight_decay=1e-2)
 
 

@@ -35,8 +35,8 @@ class GANConfig(Config):
 
     family: Literal["gan"] = "gan"
     recipe: Literal["hinge", "article"] = "hinge"
-    latent_size: int = Field(default=64, ge=1)
-    width: int = Field(default=24, ge=8, multiple_of=8)
+    latent_size: int = Field(le=4096, default=64, ge=1)
+    width: int = Field(le=1024, default=24, ge=8, multiple_of=8)
     generator: AdamConfig = AdamConfig(learning_rate=2e-3, beta1=0.0, beta2=0.99)
     discriminator: AdamConfig = AdamConfig(learning_rate=2e-3, beta1=0.0, beta2=0.99)
     average_decay: float | None = Field(default=0.998, gt=0, lt=1)

@@ -33,8 +33,8 @@ class VAEConfig(Config):
     """
 
     family: Literal["vae"] = "vae"
-    latent_size: int = Field(default=32, ge=1)
-    width: int = Field(default=16, ge=8, multiple_of=8)
+    latent_size: int = Field(le=4096, default=32, ge=1)
+    width: int = Field(le=1024, default=16, ge=8, multiple_of=8)
     decoder: Literal["bernoulli", "gaussian"] = "bernoulli"
     reconstruction_weight: float = Field(default=4.0, gt=0)
     warm_up: float = Field(default=0.1, ge=0, le=1)

@@ -79,7 +79,7 @@ def show_plan(submission: Submission, session: Session) -> None:
     message(as_document(submission.spec).rstrip())
     for name, value in {
         "submission": submission.id,
-        "done": "yes, its outcome will be shown" if submission.outcome() else "not yet",
+        "done": "yes, its outcome will be shown" if submission.outcome(session) else "not yet",
         "place": f"{session.place.name}: {feasibility(needs, session.place.capacity()).reason}",
         "dataset": submission.dataset and submission.dataset.folder,
         "model": submission.model and f"{submission.model} {submission.model.digest[:12]}",

@@ -14,12 +14,13 @@ import torch
 from aigc.data.catalog import Dataset, find, list_datasets, publish, verify
 from aigc.data.manifest import MANIFEST, Shard
 from aigc.data.shards import table_of, write_shard
-from aigc.errors import ArtifactCorrupt, DatasetNotFound, ShardCorrupt
+from aigc.errors import ArtifactCorrupt, DatasetNotFound
 from aigc.generation.plan import ModelReference, Plan
 from aigc.layout import Layout
 from aigc.models import build
 from aigc.models.artifact import save_model
 from aigc.models.gan import GANConfig
+from cluster.code import code_digest
 from cluster.errors import CodeDiffers
 from cluster.generation import (
     PLAN,
@@ -46,7 +47,15 @@ def generation(workspace: Workspace) -> Generation:
     run = workspace.run("night-1")
     digest = save_model(run.model, build(CONFIG, LAYOUT, seed=1), CONFIG, {})
     reference = ModelReference(name="tiny", version=1, digest=digest)
-    plan = Plan(dataset="night", model=reference, layout=LAYOUT, count=50, seed=3, shard_size=20)
+    plan = Plan(
+        dataset="night",
+        model=reference,
+        layout=LAYOUT,
+        count=50,
+        seed=3,
+        shard_size=20,
+        code=code_digest(),
+    )
     return Generation(plan, workspace, run)
 
 
@@ -132,8 +141,10 @@ def test_another_model_than_the_planned_one_is_refused(generation: Generation) -
 
 
 def test_a_worker_of_another_version_makes_nothing(generation: Generation) -> None:
+    asked = request(generation)
+    other = replace(asked, plan=asked.plan.model_copy(update={"code": "0" * 64}))
     with pytest.raises(CodeDiffers, match="Install the same version"):
-        fill_shard(replace(request(generation), code="0" * 64))
+        fill_shard(other)
     assert files(generation.folder) == []
 
 
@@ -195,15 +206,16 @@ def test_samples_are_checked_by_reading_them_back(generation: Generation) -> Non
     assert check_samples(spoilt) == pytest.approx({"blank": 0.1, "duplicate": 0.2})
 
 
-def test_a_shard_that_was_damaged_meanwhile_is_not_published(generation: Generation) -> None:
+def test_a_shard_that_was_damaged_meanwhile_is_made_again(generation: Generation) -> None:
     dataset = filled(generation)
     path = dataset.folder / dataset.manifest.shards[0].path
-    content = bytearray(path.read_bytes())
+    whole = path.read_bytes()
+    content = bytearray(whole)
     content[len(content) // 3] ^= 1
     path.write_bytes(content)
 
-    with pytest.raises(ShardCorrupt, match="generated-00000"):
-        check_samples(filled(generation))
+    assert filled(generation).manifest.shards == dataset.manifest.shards
+    assert path.read_bytes() == whole
 
 
 def test_verify_misses_no_sample_and_no_foreign_one(generation: Generation) -> None:
@@ -213,3 +225,12 @@ def test_verify_misses_no_sample_and_no_foreign_one(generation: Generation) -> N
 
     problems = " ".join(verify(forged))
     assert "is not in the manifest" in problems or "10 samples are missing" in problems
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"x" * 100])
+def test_what_a_crash_left_of_a_shard_is_made_again(generation: Generation, content: bytes) -> None:
+    _, whole = fill_shard(request(generation))
+    path = generation.folder / whole.path
+    path.write_bytes(content)
+
+    assert fill_shard(request(generation)) == (0, whole)

@@ -115,3 +115,16 @@ def test_figures_are_compared_only_under_the_same_protocol(
 
     assert recorded.figures_beside(evaluation()) == {"frechet_1k": 50.0}
     assert recorded.figures_beside(evaluation(extractor="another")) is None
+
+
+def test_the_newest_version_is_the_challenger_until_it_is_promoted(
+    registry: Registry, tracking: Tracking, name: str, folder: Path
+) -> None:
+    register(registry, tracking, name, folder)
+    two = register(registry, tracking, name, folder)
+    assert registry.resolve(f"{name}@challenger").version == 2
+
+    registry.promote(two, PASSED)
+    assert registry.resolve(f"{name}@champion").version == 2
+    with pytest.raises(ModelNotFound):
+        registry.resolve(f"{name}@challenger")

@@ -125,3 +125,19 @@ def test_nested_fields_become_dotted_parameters() -> None:
         "a.c.d": [2],
         "e": None,
     }
+
+
+def test_what_a_crash_left_of_a_new_store_is_made_again(workspace: Workspace) -> None:
+    (workspace.root / ".mlflow.db.partial").write_bytes(b"half a database")
+
+    assert Tracking(workspace).client.search_experiments()
+    assert not (workspace.root / ".mlflow.db.partial").exists()
+
+
+def test_an_empty_variable_names_no_server(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+
+    assert workspace.tracking_uri.startswith("sqlite:///")
+    assert workspace.artifact_location == (workspace.root / "mlartifacts").as_uri()

@@ -55,3 +55,10 @@ def test_the_tracking_store_is_in_the_workspace_unless_a_server_is_named(
 def test_a_bucket_is_refused_rather_than_made_a_folder() -> None:
     with pytest.raises(WorkspaceUnwritable, match="s3://bucket is not a folder"):
         Workspace.at("s3://bucket")
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b"])
+def test_a_path_that_mlflow_cannot_open_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(WorkspaceUnwritable, match=r"has a \? or a % in its path"):
+        Workspace.at(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

@@ -240,7 +240,6 @@ def test_a_spec_that_is_none_is_refused(
         (GENERATE, "tiny@1", "nobody@champion", r"no model 'nobody'.*tiny, tiny-extractor"),
         (GENERATE, "tiny@1", "tiny@champion", r"'tiny' has no champion. Name .*tiny@1"),
         (GENERATE, "tiny@1", "tiny@9", r"no model 'tiny@9'. Versions of tiny: 1"),
-        (EVALUATE, "tiny@1", "tiny@challenger", r"no model 'tiny@challenger'. Versions"),
         (EVALUATE, "[frechet_200]", "[frechet_200], extractor: nobody", r"no model 'nobody'"),
     ],
 )

@@ -131,7 +131,7 @@ def test_losing_workers_too_often_ends_in_a_sentence_and_can_be_gone_on_from(
     with unlucky.place, pytest.raises(WorkerLost, match="workers were lost too often"):
         execute(submission, unlucky)
     assert statuses(session) == ["FAILED"]
-    assert submission.outcome() is None
+    assert submission.outcome(session) is None
 
     with session.place:
         execute(submission, session)

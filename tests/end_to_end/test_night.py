@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,7 +180,7 @@ def test_an_evaluation_can_be_asked_for_again(here: Path, tmp_path: Path) -> Non
 
 
 def test_what_is_published_never_changes(here: Path) -> None:
-    """The same plan under another name and other gates is the same dataset."""
+    """The same plan under another name and other gates is the same dataset, judged by those."""
     first = submit(here, "generate", "here", "--set", "publish.dataset=kept")
     folder = Path(first["report"]).parent
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
@@ -187,8 +188,24 @@ def test_what_is_published_never_changes(here: Path) -> None:
     again = submit(here, "generate", "here", *other)
 
     assert again["dataset"] == first["dataset"]
+    strict = ("--set", "gates={frechet_200: {at_most: 0.001}}", "--set", "publish.dataset=kept")
+    refused = submit(here, "generate", "here", *strict, code=107)
+
     assert again["figures"] == first["figures"]
+    assert refused["published"] is True
+    assert refused["verdict"]["passed"] is False
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_dataset_that_was_removed_is_made_again_byte_for_byte(here: Path) -> None:
+    first = submit(here, "generate", "here", "--set", "publish.dataset=removed")
+    folder = Path(first["report"]).parent
+    shards = {path.name: path.read_bytes() for path in folder.glob("shards/*")}
+    shutil.rmtree(folder)
+    again = submit(here, "generate", "here", "--set", "publish.dataset=removed")
+
+    assert again["dataset"] == first["dataset"]
+    assert shards == {path.name: path.read_bytes() for path in folder.glob("shards/*")}
 
 
 def test_what_does_not_pass_its_gates_is_quarantined(here: Path) -> None:

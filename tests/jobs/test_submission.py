@@ -70,7 +70,7 @@ def test_a_submission_is_named_by_what_is_asked(session: Session) -> None:
     assert pinned.id == asked.id
     assert prepare(load(VAE, ["training.seed=1"]), session).id != asked.id
     assert asked.run.path == session.workspace.root / "runs" / asked.id
-    assert asked.outcome() is None
+    assert asked.outcome(session) is None
 
 
 def test_a_newer_version_of_the_dataset_is_another_submission(
@@ -154,7 +154,7 @@ def test_what_is_done_is_answered_and_not_run_again(session: Session) -> None:
     before = {path: path.stat().st_mtime_ns for path in submission.run.path.rglob("*")}
     status = session.tracking.client.get_run(outcome["run_id"]).info
 
-    assert submission.outcome() == outcome
+    assert submission.outcome(session) == outcome
     assert execute(prepare(generate(), session), session) == outcome
     assert {path: path.stat().st_mtime_ns for path in submission.run.path.rglob("*")} == before
     assert session.tracking.client.get_run(outcome["run_id"]).info.end_time == status.end_time
@@ -172,7 +172,7 @@ def test_a_failed_submission_is_one_run_and_can_be_tried_again(session: Session)
     runs = session.tracking.client.search_runs(["1"], query)
 
     assert [run.info.status for run in runs] == ["FAILED"]
-    assert submission.outcome() is None
+    assert submission.outcome(session) is None
 
 
 def test_two_attempts_of_one_submission_never_run_side_by_side(session: Session) -> None:

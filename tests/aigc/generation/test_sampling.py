@@ -80,7 +80,13 @@ def test_an_unconditional_model_makes_records_without_labels() -> None:
 def plan(shard_size: int, layout: Layout = LAYOUT) -> Plan:
     reference = ModelReference(name="digits", version=1, digest="")
     return Plan(
-        dataset="night", model=reference, layout=layout, count=230, seed=3, shard_size=shard_size
+        dataset="night",
+        model=reference,
+        layout=layout,
+        count=230,
+        seed=3,
+        shard_size=shard_size,
+        code="",
     )
 
 
@@ -90,7 +96,8 @@ def test_a_sample_does_not_depend_on_the_size_of_the_shards(name: str) -> None:
 
     def dataset(shard_size: int) -> pa.Table:
         asked = plan(shard_size, model.layout)
-        return pa.concat_tables([shard_table(model, asked, shard) for shard in asked.shards()])
+        shards = [asked.samples(shard) for shard in range(asked.shards)]
+        return pa.concat_tables([shard_table(model, asked, samples) for samples in shards])
 
     whole = dataset(1000)
     assert whole.num_rows == 230

@@ -70,6 +70,7 @@ def make(frechet_at_most: float = 60.0, figures: dict[str, float] = FIGURES) -> 
         count=10000,
         seed=7,
         shard_size=1000,
+        code=DIGEST,
     )
     return Report(
         dataset="digits-nightly@3f2a00000000",
