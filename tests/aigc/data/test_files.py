@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import threading
 from collections.abc import Iterator
@@ -113,22 +114,26 @@ def test_of_many_that_put_at_once_one_wins(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file"]
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk() -> Iterator[None]:
-    """No file of this process can grow beyond 4 kB: the system refuses as a full disk does."""
+    """No file of this process can grow beyond 4 kB: the system refuses as a full disk does.
+
+    Only for the writes themselves, since pytest's own output may be a longer file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("full_disk")
 @pytest.mark.parametrize("what", ["text", "shard", "tensors"])
 def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(
     what: str, tmp_path: Path
 ) -> None:
     source = torch.Generator().manual_seed(0)
-    with pytest.raises(WorkspaceUnwritable, match="cannot write") as error:  # noqa: PT012
+    with full_disk(), pytest.raises(WorkspaceUnwritable, match="cannot write") as error:  # noqa: PT012
         if what == "text":
             write_text(tmp_path / "file", "x" * 10_000)
         elif what == "shard":
