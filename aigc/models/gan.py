@@ -226,7 +226,7 @@ class GAN(Model):
     def _discriminator_loss(self, batch: Batch, draws: Draws, progress: float) -> Losses:
         with torch.no_grad():
             fakes = self._fakes(batch, draws)
-        labels = None if batch.labels is None else batch.labels.repeat(2)
+        labels = None if batch.labels is None else torch.cat([batch.labels, batch.labels])
         logits = self.discriminator(torch.cat([batch.records, fakes]), labels)
         real_logits, fake_logits = logits.chunk(2)
         return {

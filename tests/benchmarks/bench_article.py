@@ -9,10 +9,12 @@ import argparse
 import dataclasses
 import math
 import os
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from harness import conclude, machine, table
@@ -50,9 +52,6 @@ METRIC_NAMES = (
 TIMES_BETTER = 5.0
 LOST = 0.01
 """A class that is predicted for less than this share of the samples is lost; its due is 0.1."""
-BELIEVABLE = 0.5
-"""Below this precision what is made are no digits, and then the classes say nothing."""
-
 Figures = dict[str, float]
 """By the metric's name, and `cpu_seconds` of the training where there was one."""
 
@@ -73,7 +72,9 @@ class MeteredHere(Here):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds of each recipe")
-    seeds = range(parser.parse_args().seeds)
+    parser.add_argument("--pictures", type=Path, help="a folder for each training's last sheet")
+    chosen = parser.parse_args()
+    seeds = range(chosen.seeds)
     where = machine()
     with tempfile.TemporaryDirectory() as folder:
         # A tracking server that happens to be configured must not get a benchmark's runs.
@@ -84,6 +85,8 @@ def main() -> int:
         session = dataclasses.replace(open_session(workspace, "here", Reporter()), place=place)
         figures = dict(pair for seed in seeds for pair in of_one_seed(seed, session, place).items())
         references = yardsticks(session, workspace)
+        if chosen.pictures:
+            keep_pictures(workspace, chosen.pictures)
     show({**references, **figures})
     ratios = [times_better(figures, seed) for seed in seeds]
     say_whether_collapsed(figures)
@@ -147,6 +150,13 @@ def yardsticks(session: Session, workspace: Workspace) -> dict[str, Figures]:
     }
 
 
+def keep_pictures(workspace: Workspace, folder: Path) -> None:
+    """Copy the last contact sheet of each training to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for samples in workspace.root.glob("runs/*/samples"):
+        shutil.copy(max(samples.glob("*.png")), folder / f"{samples.parent.name}.png")
+
+
 def judged(records: Features, held_out: Features, training: Features) -> Figures:
     """The figures of records that no model made, however many there are."""
     evidence = Evidence(records, held_out, training)
@@ -170,22 +180,21 @@ def show(figures: Mapping[str, Figures]) -> None:
 
 
 def say_whether_collapsed(figures: Mapping[str, Figures]) -> None:
-    """A sentence for each training of the article's recipe."""
+    """A sentence for each training of the article's recipe.
+
+    The figures cannot tell a model that has collapsed from one that makes no digits at all; the
+    pictures can.
+    """
     for name, row in figures.items():
         if name.startswith(ARTICLE):
             rarest, most = row["class_balance_min_5k"], row["class_balance_max_5k"]
+            said = "has lost classes, or makes no digits" if rarest < LOST else "keeps every class"
             print(
-                f"{name} {_state(row)}: precision {row['precision_5k']:.1%}, "
-                f"coverage {row['coverage_5k']:.1%}, its rarest class {rarest:.1%} "
-                f"of the samples and its most frequent {most:.1%}"
+                f"{name} {said}: its rarest class has {rarest:.1%} of the samples, its most "
+                f"frequent {most:.1%}, and {row['coverage_5k']:.1%} of the held-out digits "
+                "are covered"
             )
     print()
-
-
-def _state(row: Figures) -> str:
-    if row["precision_5k"] < BELIEVABLE:
-        return "makes no digits yet"
-    return "has collapsed" if row["class_balance_min_5k"] < LOST else "has not lost a class"
 
 
 if __name__ == "__main__":
