@@ -177,5 +177,6 @@ def _result(reference: Any) -> Any:
         raise JobFailed(f"a worker failed: {error.cause!r}", "See the run's logs") from error
     except RayError as error:
         raise WorkerLost(
-            f"a worker was lost: {str(error).splitlines()[0]}", "Submit the same spec again"
+            f"a worker was lost: {(str(error) or type(error).__name__).splitlines()[0]}",
+            "Submit the same spec again",
         ) from error

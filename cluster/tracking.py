@@ -47,7 +47,7 @@ def answered() -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError, sqlite3.Error, SQLAlchemyError) as error:
-        reason = str(error).splitlines()[0][:120]
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise TrackingUnavailable(
             f"the MLflow store does not answer: {reason}",
             "Check MLFLOW_TRACKING_URI, or unset it to use the workspace's own store",

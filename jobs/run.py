@@ -57,7 +57,7 @@ def require_passed(outcome: Outcome) -> None:
         refused = [each["reason"] for each in verdict["results"] if not each["passed"]]
         raise GateRefused(
             f"{outcome['submission']} did not pass its gates: {'; '.join(refused)}",
-            "The champion and the published datasets are what they were",
+            "Train longer or change the gates; champion and published datasets are what they were",
         )
 
 
