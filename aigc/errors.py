@@ -5,7 +5,8 @@ FactoryError                    what went wrong, where, and what to do next
 │   ├── DatasetNotFound         no dataset of that name or version in the workspace
 │   ├── ManifestInvalid         manifest.json is missing, unreadable or contradicts itself
 │   ├── ShardCorrupt            a shard is missing, truncated, changed or of another schema
-│   └── ImportRefused        what was to be imported cannot be read
+│   ├── StorageUnavailable      where the shards lie cannot be reached
+│   └── ImportRefused           what was to be imported cannot be read
 ├── ModelError                  a model cannot be built or used
 │   ├── ModalityUnsupported     the family cannot make that kind of content
 │   └── ArtifactCorrupt         a stored model or checkpoint does not match its hashes
@@ -48,6 +49,10 @@ class ShardCorrupt(DataError):
     """A shard is missing, truncated, changed or of another schema."""
 
 
+class StorageUnavailable(DataError):
+    """Where the shards lie cannot be reached, or refuses to be read."""
+
+
 class ImportRefused(DataError):
     """There is no such importer, or the name cannot be a dataset's."""
 
@@ -74,3 +79,8 @@ class TrainingDiverged(FactoryError):
 
 class WorkspaceUnwritable(FactoryError):
     """The disk or its permissions refuse a write."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; libraries append whole traces to theirs."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

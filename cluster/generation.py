@@ -6,6 +6,7 @@ import functools
 import os
 import secrets
 import shutil
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,12 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from aigc.data.catalog import Dataset, publish
 from aigc.data.files import fsync, put_if_absent, unwritable, write_json
 from aigc.data.manifest import MANIFEST, Manifest, Shard, read_manifest
-from aigc.data.shards import ShardReader, shard_of, write_shard
+from aigc.data.reader import ShardReader
+from aigc.data.shards import shard_of, write_shard
+from aigc.data.storage import Location
 from aigc.errors import ArtifactCorrupt, ShardCorrupt
 from aigc.generation.plan import GENERATED, Plan
 from aigc.generation.sampling import generated_schema, shard_table
@@ -63,7 +67,7 @@ def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
         write_shard(attempt, path, GENERATED, shard_table(model, plan, samples))
         _commit(attempt / path, committed)
         shutil.rmtree(attempt, ignore_errors=True)
-    return request.number, shard_of(request.target, path, GENERATED, len(samples))
+    return request.number, shard_of(request.target, path, GENERATED)
 
 
 def _is_whole(target: Path, path: str, plan: Plan, samples: range) -> bool:
@@ -71,12 +75,15 @@ def _is_whole(target: Path, path: str, plan: Plan, samples: range) -> bool:
     if not (target / path).exists():
         return False
     try:
-        shard = shard_of(target, path, GENERATED, len(samples))
-        reader = ShardReader(target, shard, generated_schema(plan.layout))
+        shard = shard_of(target, path, GENERATED)
+        types = {field.name: str(field.type) for field in generated_schema(plan.layout)}
+        reader = ShardReader(Location(target.as_uri()), shard, types)
+        if shard.records != len(samples):
+            return False
         for row_group in range(len(shard.row_groups)):
-            reader.read(row_group)
+            deque(reader.read(row_group), maxlen=0)
         reader.close()
-    except ShardCorrupt:
+    except (ShardCorrupt, OSError, ValueError, pa.ArrowException):
         return False
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ import torch
 
 from aigc.data.catalog import Dataset, find
 from aigc.data.files import writing
-from aigc.data.stream import Stream
+from aigc.data.mixture import Mixture
+from aigc.data.stream import Stream, StreamConfig
 from aigc.modalities import modality
 from aigc.models import ModelConfig, build
 from aigc.models.artifact import save_model
@@ -35,14 +37,34 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What every worker of a training is told. Plain data: it travels between processes."""
+    """What every worker of a training is told. Plain data: it travels between processes.
+
+    `mixture` are the shares of every batch that other datasets have.
+    """
 
     datasets: Path
     dataset: str
     model: ModelConfig
     training: TrainingConfig
     run: RunFolder
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    mixture: Mapping[str, float] = field(default_factory=dict)
     code: str = field(default_factory=code_digest)
+
+    def open_stream(self, world: World) -> Stream:
+        """This worker's part of the training split. Raises DataError."""
+        others = [(find(self.datasets, name), share) for name, share in self.mixture.items()]
+        return Stream(
+            Mixture(find(self.datasets, self.dataset), *others),
+            "train",
+            self.training.batch_size,
+            self.training.seed,
+            rank=world.rank,
+            size=world.size,
+            window=self.stream.window,
+            drop_last=self.stream.drop_last,
+            device=world.device,
+        )
 
 
 def train_worker(request: TrainingRequest, world: World) -> None:
@@ -56,9 +78,7 @@ def train_worker(request: TrainingRequest, world: World) -> None:
     model = build(request.model, dataset.manifest.layout, config.seed).to(world.device)
     state = TrainingState(model)
     restore_newest(request.run.checkpoints, state)
-    stream = Stream(
-        dataset, "train", config.batch_size, config.seed, rank=world.rank, size=world.size
-    )
+    stream = request.open_stream(world)
     recorder = Recorder(request.run, config.seed) if world.is_first else None
     try:
         train(state, stream, config, _runtime(world, recorder))
@@ -125,12 +145,13 @@ def preview(model: Model, seed: int, count: int = SHEET_RECORDS) -> torch.Tensor
 
 def _finish(state: TrainingState, dataset: Dataset, request: TrainingRequest) -> None:
     """Fit what is fitted last, on the averaged weights, and write the model."""
-    config = request.training
     with averaged_weights(state.model, state.average) as model:
-        stream = Stream(dataset, "train", config.batch_size, config.seed)
-        epoch = stream.batches()
-        device = next(model.parameters()).device
-        batches = (next(epoch)[0].to(device) for _ in range(stream.batches_per_epoch))
-        model.finish(batches, config.seed)
-        trained_on = {"dataset": dataset.reference, "digest": dataset.manifest.digest}
+        stream = request.open_stream(World(device=next(model.parameters()).device))
+        batches = itertools.islice(stream.batches(), stream.batches_per_epoch)
+        model.finish((batch for batch, _ in batches), request.training.seed)
+        trained_on: dict[str, Any] = {
+            "dataset": dataset.reference,
+            "digest": dataset.manifest.digest,
+            "mixture": dict(request.mixture),
+        }
         save_model(request.run.model, model, request.model, trained_on)

@@ -144,7 +144,7 @@ def _report(
         seconds=seconds,
         shards=[
             ShardEntry(
-                path=shard.path, records=shard.records, bytes=shard.bytes, sha256=shard.sha256
+                path=shard.path, records=shard.records, bytes=shard.bytes, sha256=shard.sha256 or ""
             )
             for shard in manifest.shards
         ],

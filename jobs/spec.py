@@ -20,6 +20,7 @@ from pydantic import (
 
 from aigc.config import Config
 from aigc.data.manifest import NAME, VERSION
+from aigc.data.stream import StreamConfig
 from aigc.errors import MetricUnknown
 from aigc.metrics import needed, parse
 from aigc.models import FAMILIES, ModelConfig
@@ -90,6 +91,21 @@ class Data(Config):
     dataset: DatasetReference
 
 
+class TrainingData(Data):
+    """What is trained on, and how it is read.
+
+    `mixture` gives other datasets of the same layout their shares of every batch. `damaged` says
+    what happens to row groups that cannot be read: the job is refused, or it trains on a version
+    of the dataset without them, for which every byte is read first.
+    """
+
+    mixture: dict[DatasetReference, Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default_factory=dict
+    )
+    stream: StreamConfig = StreamConfig()
+    damaged: Literal["refuse", "quarantine"] = "refuse"
+
+
 class Evaluation(Config):
     """What is measured. `extractor` is the name of a registered classifier.
 
@@ -137,7 +153,7 @@ class Train(_Job):
 
     kind: Literal["train"] = "train"
     name: Name
-    data: Data
+    data: TrainingData
     model: ModelConfig
     training: TrainingConfig = TrainingConfig()
     resources: Resources = Resources()
@@ -150,6 +166,11 @@ class Train(_Job):
             nearest = max(workers, batch - batch % workers)
             message = f"must be divisible by the {workers} workers, as {nearest} (got {batch})"
             yield ("training", "batch_size"), message
+        if self.data.mixture and sum(self.data.mixture.values()) >= 1:
+            yield ("data", "mixture"), f"must leave a share to {self.data.dataset}"
+        if self.data.mixture and not self.data.stream.drop_last:
+            message = "must be true with a mixture, whose every batch is whole"
+            yield ("data", "stream", "drop_last"), message
         if self.evaluation.metrics and not FAMILIES[self.model.family].generative:
             message = f"must be empty: a {self.model.family} makes no samples to measure"
             yield ("evaluation", "metrics"), message

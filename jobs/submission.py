@@ -7,13 +7,15 @@ the same twice is one submission: a finished one answers at once, a failed one i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from aigc.data.catalog import Dataset, find
 from aigc.data.files import digest_of, write_json, write_text
+from aigc.data.mixture import Mixture
+from aigc.data.verification import verify, without
 from aigc.errors import DataError, FactoryError, ModelError
 from aigc.models import FAMILIES, build
 from cluster.code import code_digest
@@ -53,14 +55,15 @@ def open_session(workspace: Workspace, place: str, reporter: Reporter) -> Sessio
 class Submission:
     """A job handed to a place. In `spec`, datasets and models are pinned to one version.
 
-    `dataset` is what the job trains on or is judged against; `model` is the registered version
-    that it uses.
+    `dataset` is what the job trains on or is judged against, `mixed_in` what is mixed into it;
+    `model` is the registered version that it uses.
     """
 
     spec: Spec
     run: RunFolder
     dataset: Dataset | None
     model: ModelVersion | None
+    mixed_in: tuple[Dataset, ...] = ()
 
     @property
     def id(self) -> str:
@@ -87,8 +90,9 @@ class Submission:
         """Record what is asked, and what it is made from."""
         write_text(self.run.spec, as_document(self.spec))
         tracked.describe(self.spec.model_dump(mode="json"), self.run.spec)
-        if self.dataset is not None:
-            tracked.use(self.dataset, self.spec.kind)
+        for dataset in (self.dataset, *self.mixed_in):
+            if dataset is not None:
+                tracked.use(dataset, self.spec.kind)
 
     def finish(self, tracked: TrackedRun, session: Session, outcome: Outcome) -> Outcome:
         """Record the outcome, and close the run."""
@@ -149,11 +153,12 @@ def prepare(spec: Spec, session: Session, source: Source | None = None) -> Submi
     with _placed(source, ("resources", "workers")):
         require_fit(spec.resources, session.place)
     pinned, dataset, model = _pinned(spec, session, source)
-    if found := list(_inabilities(pinned, dataset, model)):
+    mixed_in = _mixed_in(pinned, session)
+    if found := list(_inabilities(pinned, dataset, mixed_in, model)):
         raise SpecInvalid([source.problem(path, message) for path, message in found])
     identity = digest_of([pinned.model_dump(mode="json"), code_digest()])
     run = session.workspace.run(f"{spec.name}-{identity[:10]}")
-    return Submission(pinned, run, dataset, model)
+    return Submission(pinned, run, dataset, model, mixed_in)
 
 
 @contextmanager
@@ -179,12 +184,38 @@ def _pinned(
     if reference is not None:
         with _placed(source, path):
             dataset = find(session.workspace.datasets, reference)
-        data = Data(dataset=dataset.reference)
+            if isinstance(spec, Train) and spec.data.damaged == "quarantine":
+                dataset = _undamaged(dataset, session)
         if isinstance(spec, Generate):
+            data = Data(dataset=dataset.reference)
             update["evaluation"] = spec.evaluation.model_copy(update={"data": data})
         else:
-            update["data"] = data
+            pinned: dict[str, Any] = {"dataset": dataset.reference}
+            if isinstance(spec, Train):
+                pinned["mixture"] = _pinned_mixture(spec, session, source)
+            update["data"] = spec.data.model_copy(update=pinned)
     return spec.model_copy(update=update), dataset, model
+
+
+def _pinned_mixture(spec: Train, session: Session, source: Source) -> dict[str, float]:
+    with _placed(source, ("data", "mixture")):
+        root = session.workspace.datasets
+        return {find(root, name).reference: share for name, share in spec.data.mixture.items()}
+
+
+def _mixed_in(spec: Spec, session: Session) -> tuple[Dataset, ...]:
+    """The other datasets of a pinned mixture."""
+    names = spec.data.mixture if isinstance(spec, Train) else ()
+    return tuple(find(session.workspace.datasets, name) for name in names)
+
+
+def _undamaged(dataset: Dataset, session: Session) -> Dataset:
+    """The dataset, or a version of it without the row groups that cannot be read."""
+    session.reporter.say(f"reading every byte of {dataset.reference}, as data.damaged asks")
+    damages = verify(dataset)
+    for damage in damages:
+        session.reporter.say(f"quarantined: {damage}")
+    return without(dataset, damages) if any(each.row_groups for each in damages) else dataset
 
 
 def _dataset_reference(spec: Spec, model: ModelVersion | None) -> tuple[FieldPath, str | None]:
@@ -202,7 +233,10 @@ def _dataset_reference(spec: Spec, model: ModelVersion | None) -> tuple[FieldPat
 
 
 def _inabilities(
-    spec: Spec, dataset: Dataset | None, model: ModelVersion | None
+    spec: Spec,
+    dataset: Dataset | None,
+    mixed_in: Sequence[Dataset],
+    model: ModelVersion | None,
 ) -> Iterator[tuple[FieldPath, str]]:
     """What only the model and the dataset themselves show: better now than after the training."""
     asked = spec.evaluation
@@ -216,10 +250,7 @@ def _inabilities(
     if dataset is None:
         return
     if isinstance(spec, Train):
-        records, batch = dataset.manifest.splits.get("train", 0), spec.training.batch_size
-        if batch > records:
-            message = f"must be at most {records}, the records of the train split (got {batch})"
-            yield ("training", "batch_size"), message
+        yield from _unreadable(spec, dataset, mixed_in)
         try:
             build(spec.model, dataset.manifest.layout, spec.training.seed)
         except ModelError as error:
@@ -227,3 +258,28 @@ def _inabilities(
     if asked.metrics and asked.extractor is None and not dataset.manifest.layout.labels:
         message = "must name a registered classifier: this dataset has no labels to train one on"
         yield ("evaluation", "extractor"), message
+
+
+def _unreadable(
+    spec: Train, dataset: Dataset, mixed_in: Sequence[Dataset]
+) -> Iterator[tuple[FieldPath, str]]:
+    """Why these datasets cannot be read in batches of that size."""
+    batch, workers = spec.training.batch_size, spec.resources.workers
+    others = zip(mixed_in, spec.data.mixture.values(), strict=True)
+    try:
+        parts = list(Mixture(dataset, *others).parts(batch))
+    except DataError as error:
+        yield ("data", "mixture"), str(error).removesuffix(".")
+        return
+    for part, count in parts:
+        records = part.manifest.splits.get("train", 0)
+        if count > records:
+            owner = f"of {part.reference}" if mixed_in else "of the train split"
+            message = (
+                f"must be at most {batch * records // count}, for the {records} records {owner}"
+            )
+            yield ("training", "batch_size"), f"{message} (got {batch})"
+    rest = dataset.manifest.splits.get("train", 0) % batch
+    if not spec.data.stream.drop_last and rest % workers:
+        message = f"must be true: the last batch of {rest} records has no equal part for each of "
+        yield ("data", "stream", "drop_last"), f"{message}{workers} workers"

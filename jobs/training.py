@@ -41,13 +41,20 @@ def recipe_digest(spec: Train, dataset_digest: str) -> str:
     """What a model is made from, whatever the run and the place: the same recipe, the same model
     but for the last bits of another machine's arithmetic."""
     recipe = spec.model_dump(mode="json", include={"model", "training"})
-    return digest_of([recipe, dataset_digest])
+    read = spec.data.model_dump(mode="json", include={"mixture", "stream"})
+    return digest_of([recipe, read, dataset_digest])
 
 
 def _train(attempt: Attempt, spec: Train) -> None:
     session, run = attempt.session, attempt.run
     request = TrainingRequest(
-        session.workspace.datasets, attempt.dataset.reference, spec.model, spec.training, run
+        session.workspace.datasets,
+        attempt.dataset.reference,
+        spec.model,
+        spec.training,
+        run,
+        spec.data.stream,
+        spec.data.mixture,
     )
     with session.reporter.progress(f"training {spec.name}", spec.training.steps) as progress:
 

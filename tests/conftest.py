@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from numbered import Numbered, make_numbered
 
 from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
@@ -32,3 +34,9 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits(datasets: Path) -> Dataset:
     """The 8×8 digits."""
     return import_dataset(datasets, "digits")[0]
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> Numbered:
+    """Makes datasets of 1×2×4 images whose bytes are the number of the record."""
+    return functools.partial(make_numbered, tmp_path)

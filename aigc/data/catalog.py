@@ -1,4 +1,4 @@
-"""The datasets of a workspace: publish, find, list, verify.
+"""The datasets of a workspace: publish, find, list.
 
 datasets/NAME/VERSION/manifest.json     putting this file publishes the dataset
 datasets/NAME/VERSION/shards/*.parquet
@@ -7,11 +7,10 @@ datasets/NAME/VERSION/shards/*.parquet
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import torch
 
@@ -26,10 +25,9 @@ from aigc.data.manifest import (
     manifest_text,
     read_manifest,
 )
-from aigc.data.shards import LABEL, PROVENANCE, SAMPLE, ShardReader, check_hash, schema
+from aigc.data.reader import ShardReader, content_columns, content_of
+from aigc.data.storage import Location
 from aigc.errors import DatasetNotFound, ManifestInvalid
-from aigc.layout import Layout
-from aigc.modalities import modality
 
 
 @dataclass(frozen=True)
@@ -54,17 +52,22 @@ class Dataset:
             )
         return found
 
-    def tables(self, split: str, columns: pa.Schema | None = None) -> Iterator[pa.Table]:
-        """The row groups of a split in their stored order: the layout's columns, or `columns`.
+    @property
+    def location(self) -> Location:
+        """Where the shards lie."""
+        return Location(self.manifest.location or self.folder.absolute().as_uri())
 
-        Raises ShardCorrupt.
+    def read(self, split: str, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+        """A split in its stored order, piece by piece: content and label, or `columns`.
+
+        Raises ShardCorrupt, StorageUnavailable.
         """
+        types = {name: self.manifest.columns[name] for name in columns}
         for shard in self.shards(split):
-            expected = schema(self.manifest.layout) if columns is None else columns
-            reader = ShardReader(self.folder, shard, expected)
+            reader = ShardReader(self.location, shard, types or content_columns(self.manifest))
             try:
-                for row_group in range(len(shard.row_groups)):
-                    yield reader.read(row_group)
+                for row_group in shard.readable:
+                    yield from reader.read(row_group)
             finally:
                 reader.close()
 
@@ -73,16 +76,10 @@ class Dataset:
 
         For reference sets and reports; training uses `aigc.data.stream`.
         """
-        return content_of(pa.concat_tables(list(self.tables(split))), self.manifest.layout)
-
-
-def content_of(table: pa.Table, layout: Layout) -> Records:
-    """The content of a table that has the schema of `layout`."""
-    content = modality(layout.modality)
-    stored = content.from_column(table.column(content.column_name), layout)
-    if not layout.labels:
-        return Records(stored, None)
-    return Records(stored, torch.from_numpy(table.column(LABEL).to_numpy().astype("int64")))
+        parts = [content_of(batch, self.manifest) for batch in self.read(split)]
+        labels = [part.labels for part in parts if part.labels is not None]
+        stored = torch.cat([part.stored for part in parts])
+        return Records(stored, torch.cat(labels) if labels else None)
 
 
 def publish(folder: Path, manifest: Manifest) -> Dataset:
@@ -136,45 +133,3 @@ def list_datasets(root: Path) -> tuple[list[Dataset], list[ManifestInvalid]]:
         except ManifestInvalid as error:
             broken.append(error)
     return sorted(found, key=lambda each: (each.manifest.name, each.manifest.created)), broken
-
-
-def verify(dataset: Dataset) -> list[str]:
-    """What is missing, changed or foreign in the dataset's folder; empty when nothing is.
-
-    Reads every byte of every shard; of a generated dataset, also every sample's id.
-    Raises ManifestInvalid if the manifest was changed.
-    """
-    read_manifest(dataset.folder)
-    problems = [check_hash(dataset.folder, shard) for shard in dataset.manifest.shards]
-    expected = {shard.path for shard in dataset.manifest.shards}
-    present = {
-        path.relative_to(dataset.folder).as_posix()
-        for path in (dataset.folder / "shards").glob("**/*")
-        if path.is_file()
-    }
-    foreign = [f"{path} is not in the manifest" for path in sorted(present - expected)]
-    found = [problem for problem in problems if problem] + foreign
-    return found or _check_samples(dataset)
-
-
-def _check_samples(dataset: Dataset) -> list[str]:
-    """Whether a generated dataset holds each planned sample once, and nothing else."""
-    if SAMPLE not in dataset.manifest.columns:
-        return []
-    ids = [
-        table.column(SAMPLE).to_numpy()
-        for split in dataset.manifest.splits
-        for table in dataset.tables(split, PROVENANCE)
-    ]
-    found, counts = np.unique(np.concatenate(ids), return_counts=True)
-    planned = np.arange(dataset.manifest.source["plan"]["count"])
-    problems = {
-        "missing": np.setdiff1d(planned, found),
-        "there more than once": found[counts > 1],
-        "not in the plan": np.setdiff1d(found, planned),
-    }
-    return [
-        f"{len(samples)} samples are {what}, the first is {samples[0]}"
-        for what, samples in problems.items()
-        if len(samples)
-    ]

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from aigc.config import Config
 from aigc.data.files import digest_of
@@ -19,19 +19,38 @@ NAME = r"[a-z0-9][a-z0-9-]{0,39}"
 VERSION = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
+class Footer(Config):
+    """The last bytes of a shard, which say where everything else lies in it."""
+
+    bytes: int
+    sha256: str
+
+
 class Shard(Config):
-    """One Parquet file: where it lies in the dataset's folder, and what it must contain."""
+    """One Parquet or Arrow IPC file: where it lies in the dataset, and what it must contain.
+
+    `path` is relative to the dataset's location. `row_groups` are the rows in each row group
+    (record batch, in an IPC file). `sha256` is None when only the footer was read, as for files
+    that were adopted. Row groups in `quarantined` are never read.
+    """
 
     path: str
     split: str
     row_groups: tuple[int, ...]
     bytes: int
-    sha256: str
+    footer: Footer
+    sha256: str | None = None
+    quarantined: tuple[int, ...] = ()
 
     @property
     def records(self) -> int:
-        """Rows in the file."""
-        return sum(self.row_groups)
+        """Rows in the row groups that are read."""
+        return sum(self.row_groups[group] for group in self.readable)
+
+    @property
+    def readable(self) -> tuple[int, ...]:
+        """The numbers of the row groups that are not quarantined."""
+        return tuple(g for g in range(len(self.row_groups)) if g not in self.quarantined)
 
     @model_validator(mode="after")
     def _stays_inside(self) -> Shard:
@@ -44,7 +63,9 @@ class Shard(Config):
 class Manifest(Config):
     """A published dataset. `digest` covers the layout, the columns and every shard's hash.
 
-    `source` says what the dataset was made from; `created` is ISO 8601 with offset.
+    `source` says what the dataset was made from; `created` is ISO 8601 with offset. `location` is
+    the URI of the folder that holds the shards, None when they lie beside the manifest.
+    `column_names` gives the file's name of a column that is not called as the layout calls it.
     """
 
     format: Literal[1] = 1
@@ -55,6 +76,8 @@ class Manifest(Config):
     columns: dict[str, str]
     shards: tuple[Shard, ...]
     source: dict[str, Any]
+    location: str | None = None
+    column_names: dict[str, str] = Field(default_factory=dict)
     digest: str = ""
 
     @property
@@ -67,7 +90,8 @@ class Manifest(Config):
 
     def content_digest(self) -> str:
         """What `digest` must be."""
-        return digest_of(self.model_dump(mode="json", include={"layout", "columns", "shards"}))
+        covered = {"layout", "columns", "column_names", "shards"}
+        return digest_of(self.model_dump(mode="json", include=covered))
 
     def sealed(self) -> Manifest:
         """The same manifest with its digest."""

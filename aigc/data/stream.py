@@ -1,28 +1,32 @@
-"""The training stream: batches in an order that is a pure function of (seed, epoch).
+"""The training stream: the same batches on any number of workers, from any position.
 
-Row groups are shuffled, gathered to windows of at least `window` records, and the records of a
-window are shuffled. Worker r of W takes the r-th part of every global batch, so that the sequence
-of global batches is the same on any number of workers, and from any position.
+`aigc.data.order` says which record stands where, `aigc.data.feed` brings the records there; here
+they become a worker's batches, and a position.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from typing import NamedTuple
 
-import pyarrow as pa
 import torch
-from torch import Tensor
+from pydantic import Field
 
+from aigc.config import Config
 from aigc.data.batches import Batch, Records
-from aigc.data.catalog import Dataset, content_of
-from aigc.data.shards import ShardReader, schema
+from aigc.data.catalog import Dataset
+from aigc.data.feed import Feed, Share
+from aigc.data.mixture import Mixture
+from aigc.data.order import Order
 from aigc.errors import DataError
+from aigc.layout import Layout
 from aigc.modalities import modality
-from aigc.seeding import generator
 
 WINDOW_RECORDS = 16_384
-"""Records shuffled together: what the stream holds in memory, and how far a record can move."""
+WINDOW_BYTES = 64 * 2**20
+"""A window, where none is asked for: so many records, or what so many bytes hold if it is fewer."""
 
 
 class Position(NamedTuple):
@@ -35,116 +39,89 @@ class Position(NamedTuple):
 START = Position()
 
 
-def windows(
-    row_groups: Sequence[int], seed: int, epoch: int, window: int = WINDOW_RECORDS
-) -> list[list[int]]:
-    """The row groups of an epoch in its order, gathered to windows of at least `window` records.
+class StreamConfig(Config):
+    """How records are shuffled, and what becomes of an epoch's end.
 
-    `row_groups` are the records in each. The last window may be smaller.
+    `window`: records that are shuffled among one another, which bounds the memory; by default
+    16,384, or what 64 MiB hold if that is fewer. `drop_last`: leave out the last, short batch.
     """
-    order = torch.randperm(len(row_groups), generator=generator(seed, "epoch", epoch)).tolist()
-    gathered: list[list[int]] = [[]]
-    records = 0
-    for group in order:
-        if records >= window:
-            gathered.append([])
-            records = 0
-        gathered[-1].append(group)
-        records += row_groups[group]
-    return gathered
+
+    window: int | None = Field(default=None, gt=0)
+    drop_last: bool = True
+
+
+def default_window(layout: Layout) -> int:
+    """Records of a window where none is asked for."""
+    return min(WINDOW_RECORDS, max(1, WINDOW_BYTES // layout.size))
 
 
 class Stream:
     """Global batches of `batch_size` records of a split, epoch after epoch; this worker's part.
 
-    The last, short batch of an epoch is left out. Raises DataError if the split is smaller than
-    one batch, ShardCorrupt when a shard is not what the manifest says.
+    Worker `rank` of `size` has the rank-th of `size` parts of every batch, on `device`. `window`
+    is how many records are shuffled among one another, and bounds the memory. `drop_last` leaves
+    out an epoch's last, short batch; a mixture has none.
+
+    Raises DataError if the split is smaller than one batch, ShardCorrupt when a shard is not what
+    the manifest says, StorageUnavailable when it cannot be reached.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
+        data: Dataset | Mixture,
         split: str,
         batch_size: int,
         seed: int,
         rank: int = 0,
         size: int = 1,
-        window: int = WINDOW_RECORDS,
+        window: int | None = None,
+        drop_last: bool = True,
+        device: torch.device | None = None,
     ) -> None:
-        self._dataset, self._seed, self._window = dataset, seed, window
-        self._batch_size, self._rank, self._size = batch_size, rank, size
-        self._content = modality(dataset.manifest.layout.modality)
-        shards = dataset.shards(split)
-        self._groups = [
-            (shard, group) for shard in shards for group in range(len(shard.row_groups))
-        ]
-        self._records = [shard.row_groups[group] for shard, group in self._groups]
-        self._is_one_window = sum(self._records) <= window
-        self._tables: dict[int, pa.Table] = {}
-        self.batches_per_epoch = sum(self._records) // batch_size
-        if not self.batches_per_epoch:
-            raise DataError(
-                f"the {split} split of {dataset.reference} has {sum(self._records)} records, "
-                f"fewer than one batch of {batch_size}",
-                "Lower training.batch_size or use a larger dataset",
-            )
+        mixture = data if isinstance(data, Mixture) else Mixture(data)
+        self._decode = modality(mixture.layout.modality).decode
+        self._device = torch.device("cpu") if device is None else device
+        window = default_window(mixture.layout) if window is None else window
+        self._feeds, before = list[Feed](), 0
+        for dataset, count in mixture.parts(batch_size):
+            share = Share(rank, size, before, batch_size - count)
+            order = _order(dataset, split, count, window * count // batch_size, seed, drop_last)
+            self._feeds.append(Feed(dataset, split, order, share, self._device.type == "cuda"))
+            before += count
+        orders = [feed.order for feed in self._feeds]
+        self.records = sum(order.records for order in orders)
+        self.batches_per_epoch = (
+            self.records // batch_size if len(orders) > 1 else orders[0].batches_per_epoch
+        )
 
     def batches(self, start: Position = START) -> Iterator[tuple[Batch, Position]]:
-        """Batches from `start` on, without end; beside each, the position after it."""
-        epoch, skip = start
-        while True:
-            for number, batch in enumerate(self._epoch(epoch, skip), start=skip + 1):
-                yield batch, self._position(epoch, number)
-            epoch, skip = epoch + 1, 0
+        """Batches from `start` on, without end; beside each, the position after it.
 
-    def _position(self, epoch: int, batch: int) -> Position:
-        return Position(epoch + 1, 0) if batch == self.batches_per_epoch else Position(epoch, batch)
+        What was consumed before `start` is not read again, but for the window it lies in.
+        """
+        first = start.epoch * self.batches_per_epoch + start.batch
+        with ExitStack() as stack:
+            feeds = [stack.enter_context(closing(feed.batches(first))) for feed in self._feeds]
+            for number, parts in enumerate(zip(*feeds, strict=True), start=first + 1):
+                batch = self._batch(functools.reduce(Records.followed_by, parts))
+                yield batch, Position(*divmod(number, self.batches_per_epoch))
 
-    def _epoch(self, epoch: int, skip: int) -> Iterator[Batch]:
-        """The batches of an epoch but for the first `skip`; what they consumed is not read."""
-        to_skip = skip * self._batch_size
-        rest: Records | None = None
-        for number, groups in enumerate(windows(self._records, self._seed, epoch, self._window)):
-            count = sum(self._records[group] for group in groups)
-            if to_skip >= count:
-                to_skip -= count
-                continue
-            order = torch.randperm(
-                count, generator=generator(self._seed, "epoch", epoch, "window", number)
-            )
-            shuffled = _gathered(self._read(groups), order[to_skip:])
-            to_skip = 0
-            rest = rest.followed_by(shuffled) if rest else shuffled
-            for start in range(0, len(rest.stored) - self._batch_size + 1, self._batch_size):
-                yield self._mine(rest, start)
-            rest = rest.take(slice(len(rest.stored) // self._batch_size * self._batch_size, None))
-
-    def _read(self, groups: Sequence[int]) -> Records:
-        """The records of these row groups. A split of one window is read from the disk once."""
-        readers: dict[str, ShardReader] = {}
-        layout = self._dataset.manifest.layout
-        for group in groups:
-            if group in self._tables:
-                continue
-            shard, row_group = self._groups[group]
-            if shard.path not in readers:
-                readers[shard.path] = ShardReader(self._dataset.folder, shard, schema(layout))
-            self._tables[group] = readers[shard.path].read(row_group)
-        for reader in readers.values():
-            reader.close()
-        records = content_of(pa.concat_tables([self._tables[group] for group in groups]), layout)
-        if not self._is_one_window:
-            self._tables.clear()
-        return records
-
-    def _mine(self, records: Records, start: int) -> Batch:
-        share = self._batch_size // self._size
-        first = start + self._rank * share
-        mine = records.take(slice(first, first + share))
-        return Batch(self._content.decode(mine.stored), mine.labels)
+    def _batch(self, mine: Records) -> Batch:
+        if self._device.type != "cpu":
+            # As they are stored, because there they are a quarter of the bytes.
+            mine = Records(*Batch(*mine).to(self._device))
+        return Batch(self._decode(mine.stored), mine.labels)
 
 
-def _gathered(records: Records, rows: Tensor) -> Records:
-    """The records at `rows`, whole rows copied: indexing by a tensor takes twenty times as long."""
-    labels = None if records.labels is None else records.labels[rows]
-    return Records(records.stored.index_select(0, rows), labels)
+def _order(
+    dataset: Dataset, split: str, batch_size: int, window: int, seed: int, drop_last: bool
+) -> Order:
+    shards = [[shard.row_groups[g] for g in shard.readable] for shard in dataset.shards(split)]
+    order = Order(shards, batch_size, window, (dataset.manifest.digest, seed), drop_last)
+    if not order.batches_per_epoch:
+        raise DataError(
+            f"the {split} split of {dataset.reference} has {order.records} records, "
+            f"fewer than one batch of {batch_size}",
+            "Lower training.batch_size or use a larger dataset",
+        )
+    return order

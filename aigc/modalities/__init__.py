@@ -5,8 +5,9 @@ from __future__ import annotations
 from aigc.errors import DataError
 from aigc.modalities.contract import Modality
 from aigc.modalities.image import ImageModality
+from aigc.modalities.text import TextModality
 
-MODALITIES: dict[str, Modality] = {"image": ImageModality()}
+MODALITIES: dict[str, Modality] = {"image": ImageModality(), "text": TextModality()}
 
 
 def modality(name: str) -> Modality:

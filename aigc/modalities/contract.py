@@ -14,7 +14,8 @@ from aigc.layout import Layout
 class Modality(Protocol):
     """How records are stored, handed to a model, and shown to a person.
 
-    "Stored" tensors have the dtype on disk (uint8 for images); models see float32.
+    "Stored" tensors have the dtype on disk, uint8 for images and text. What models see is the
+    modality's own: float32 in [−1, 1] for what is continuous, as images; int64 for tokens, as text.
     """
 
     column_name: str
@@ -25,17 +26,17 @@ class Modality(Protocol):
     def to_column(self, stored: Tensor) -> pa.Array:
         """Stored records (N, *shape) as an Arrow array of N values."""
 
-    def from_column(self, column: pa.ChunkedArray, layout: Layout) -> Tensor:
-        """The stored records of an Arrow column, (N, *shape)."""
+    def from_column(self, column: pa.Array, layout: Layout) -> Tensor:
+        """The stored records of an Arrow column, (N, *shape). Raises ValueError."""
 
     def decode(self, stored: Tensor) -> Tensor:
-        """Stored records as a model's input, float32 in [−1, 1], of the same shape."""
+        """Stored records as a model's input, of the same shape: float32 in [−1, 1], or int64."""
 
     def encode(self, samples: Tensor) -> Tensor:
-        """A model's output in [−1, 1] as stored records, rounded to the nearest value."""
+        """A model's output, of the kind `decode` returns, as the nearest stored records."""
 
     def sheet(self, stored: Tensor, columns: int = 10) -> Image.Image:
         """A contact sheet of the records, row by row."""
 
     def is_blank(self, stored: Tensor) -> Tensor:
-        """Which records hold nothing: one value throughout. Bool, (N,)."""
+        """Which records hold nothing: one value throughout, or no visible character. Bool, (N,)."""

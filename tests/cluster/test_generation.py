@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from aigc.data.catalog import Dataset, find, list_datasets, publish, verify
+from aigc.data.catalog import Dataset, find, list_datasets, publish
 from aigc.data.manifest import MANIFEST, Shard
 from aigc.data.shards import table_of, write_shard
+from aigc.data.verification import verify
 from aigc.errors import ArtifactCorrupt, DatasetNotFound
 from aigc.generation.plan import ModelReference, Plan
 from aigc.layout import Layout
@@ -223,7 +224,7 @@ def test_verify_misses_no_sample_and_no_foreign_one(generation: Generation) -> N
     twice = (*dataset.manifest.shards[:2], dataset.manifest.shards[0])
     forged = publish(dataset.folder, dataset.manifest.model_copy(update={"shards": twice}))
 
-    problems = " ".join(verify(forged))
+    problems = " ".join(map(str, verify(forged)))
     assert "is not in the manifest" in problems or "10 samples are missing" in problems
 
 

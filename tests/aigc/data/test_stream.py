@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numbered import Numbered, make_numbered, numbers_of
 
 from aigc.data.batches import Batch
 from aigc.data.catalog import Dataset
-from aigc.data.stream import START, Position, Stream, windows
+from aigc.data.mixture import Mixture
+from aigc.data.stream import START, Position, Stream
 from aigc.errors import DataError, ShardCorrupt
 
 WINDOW = 300
@@ -96,45 +98,158 @@ def test_resuming_equals_never_having_stopped(digits: Dataset, stop: int) -> Non
         assert after_a == after_b
 
 
-def test_what_was_consumed_is_not_read_again(digits: Dataset, tmp_path: Path) -> None:
-    """Resuming in the last window must not open what lies in the windows before it."""
-    stream = Stream(digits, "train", 64, seed=0, window=WINDOW)
-    read: list[list[int]] = []
-    original = stream._read
-    stream._read = lambda groups: read.append(list(groups)) or original(groups)  # type: ignore[method-assign,func-returns-value]
-    first(stream, 1, Position(0, stream.batches_per_epoch - 1))
-
-    assert len(windows([1024, 388], 0, 0, WINDOW)) == 2
-    assert len(read) == 1
-
-
-@given(
-    st.lists(st.integers(1, 50), min_size=1, max_size=20),
-    st.integers(0, 2**31),
-    st.integers(0, 9),
-    st.integers(1, 200),
-)
-def test_windows_hold_each_row_group_once(
-    groups: list[int], seed: int, epoch: int, window: int
-) -> None:
-    gathered = windows(groups, seed, epoch, window)
-
-    assert sorted(itertools.chain.from_iterable(gathered)) == list(range(len(groups)))
-    assert all(sum(groups[g] for g in each) >= window for each in gathered[:-1])
-
-
 def test_a_batch_larger_than_the_split_is_refused(digits: Dataset) -> None:
     with pytest.raises(DataError, match=r"1412 records, fewer than one batch of 5000.*batch_size"):
         Stream(digits, "train", 5000, seed=0)
 
 
-def test_a_truncated_shard_is_named(digits: Dataset, tmp_path: Path) -> None:
-    import shutil
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_an_epoch_has_each_record_once(numbered: Numbered, suffix: str, drop_last: bool) -> None:
+    stream = Stream(numbered(1234, suffix=suffix), "train", 100, 5, window=300, drop_last=drop_last)
+    batches = [numbers_of(b) for b, _ in first(stream, 2 * stream.batches_per_epoch)]
+    epochs = batches[: stream.batches_per_epoch], batches[stream.batches_per_epoch :]
 
-    folder = tmp_path / "copy"
-    shutil.copytree(digits.folder, folder)
-    shard = folder / digits.shards("train")[0].path
-    shard.write_bytes(shard.read_bytes()[:-100])
+    assert epochs[0] != epochs[1]
+    for epoch in epochs:
+        seen = sorted(itertools.chain(*epoch))
+        assert len(seen) == (1200 if drop_last else 1234)
+        assert len(set(seen)) == len(seen)
+        assert set(seen) <= set(range(1234))
 
-    with pytest.raises(ShardCorrupt, match=r"train-00000\.parquet.*aigc data verify"):
-        first(Stream(Dataset(folder, digits.manifest), "train", 64, seed=0), 1)
+
+@given(
+    records=st.integers(20, 400),
+    shard_records=st.integers(10, 200),
+    group_records=st.integers(1, 90),
+    batch_size=st.integers(1, 60),
+    window=st.integers(1, 300),
+    stops=st.lists(st.tuples(st.integers(0, 30), st.sampled_from([1, 2, 3, 4, 8, 64])), max_size=4),
+)
+@settings(max_examples=15, deadline=None)
+def test_stopping_and_going_on_with_other_workers_equals_never_stopping(
+    tmp_path_factory: pytest.TempPathFactory,
+    records: int,
+    shard_records: int,
+    group_records: int,
+    batch_size: int,
+    window: int,
+    stops: list[tuple[int, int]],
+) -> None:
+    assume(batch_size <= records)
+    folder = tmp_path_factory.mktemp("numbered")
+    dataset = make_numbered(folder, records, "any", shard_records, group_records)
+    whole = [numbers_of(b) for b, _ in first(stream_of(dataset, batch_size, window), 100)]
+    seen, position = list[list[int]](), START
+    for count, workers in [*stops, (5, 2)]:
+        streams = [stream_of(dataset, batch_size, window, r, workers) for r in range(workers)]
+        parts = [first(stream, count, position) for stream in streams]
+        for together in zip(*parts, strict=True):
+            seen.append([number for batch, _ in together for number in numbers_of(batch)])
+            (position,) = {after for _, after in together}
+
+    assert seen == whole[: len(seen)]
+
+
+def stream_of(
+    dataset: Dataset, batch_size: int, window: int, rank: int = 0, size: int = 1
+) -> Stream:
+    return Stream(dataset, "train", batch_size, 7, rank=rank, size=size, window=window)
+
+
+def test_what_was_consumed_is_not_read_again(numbered: Numbered) -> None:
+    """Of 40 row groups, resuming reads those of two windows: the one it begins in, and the next."""
+    stream = Stream(numbered(2000), "train", 50, seed=0, window=200)
+    read = list[int]()
+    feed = stream._feeds[0]
+    original = feed._read
+    feed._read = lambda group, is_whole: read.append(group) or original(group, is_whole)  # type: ignore[method-assign,func-returns-value]
+    first(stream, 1, Position(0, 30))
+
+    assert 4 <= len(set(read)) <= 10
+
+
+def test_memory_is_used_again_and_batches_stay_what_they_were(numbered: Numbered) -> None:
+    stream = Stream(numbered(1000), "train", 10, seed=0, window=50)
+    kept = first(stream, 300)
+    fresh = first(stream, 300)
+
+    assert [numbers_of(b) for b, _ in kept] == [numbers_of(b) for b, _ in fresh]
+    for batch, _ in kept:
+        assert batch.labels is not None
+        assert batch.labels.tolist() == [number % 10 for number in numbers_of(batch)]
+
+
+def test_row_groups_larger_than_the_window_are_read_once_for_it(numbered: Numbered) -> None:
+    dataset = numbered(1000, group_records=500)
+    stream = Stream(dataset, "train", 10, seed=0, window=50)
+    seen = [number for batch, _ in first(stream, 100) for number in numbers_of(batch)]
+
+    assert sorted(seen) == list(range(1000))
+
+
+def test_a_mixture_has_each_dataset_in_every_batch_by_its_share(numbered: Numbered) -> None:
+    one, other = numbered(1000), numbered(300, "other", first=5000)
+    stream = Stream(Mixture(one, (other, 0.25)), "train", 40, seed=0, window=200)
+    batches = [numbers_of(batch) for batch, _ in first(stream, 60)]
+    of_one = [n for batch in batches for n in batch if n < 5000]
+    of_other = [n for batch in batches for n in batch if n >= 5000]
+
+    assert all(sum(n >= 5000 for n in batch) == 10 for batch in batches)
+    assert len(set(of_one[:990])) == 990
+    assert sorted(of_other[:300]) == list(range(5000, 5300))
+    assert stream.batches_per_epoch == 1300 // 40
+
+
+@pytest.mark.parametrize("workers", [2, 3, 8])
+def test_a_mixture_is_the_same_on_any_number_of_workers(numbered: Numbered, workers: int) -> None:
+    mixture = Mixture(numbered(1000), (numbered(300, "other", first=5000), 0.3))
+    start = Position(1, 7)
+    whole = first(Stream(mixture, "train", 30, 0, window=100), 50, start)
+    parts = [
+        first(Stream(mixture, "train", 30, 0, rank, workers, window=100), 50, start)
+        for rank in range(workers)
+    ]
+
+    for (batch, after), *together in zip(whole, *parts, strict=True):
+        assert numbers_of(batch) == [n for part, _ in together for n in numbers_of(part)]
+        assert {position for _, position in together} == {after}
+
+
+def test_a_mixture_of_different_layouts_is_refused(numbered: Numbered, digits: Dataset) -> None:
+    with pytest.raises(DataError, match=r"digits@\w+ has records of image 1×8×8.*image 1×2×4"):
+        Mixture(numbered(10), (digits, 0.5))
+
+
+def test_a_share_of_less_than_a_record_is_refused(numbered: Numbered) -> None:
+    mixture = Mixture(numbered(100), (numbered(100, "other"), 0.01))
+    with pytest.raises(DataError, match=r"other@v1 would have no record in a batch of 10"):
+        Stream(mixture, "train", 10, 0)
+
+
+def test_a_damaged_shard_stops_the_stream_wherever_it_is_read(numbered: Numbered) -> None:
+    dataset = numbered(1000)
+    (dataset.folder / dataset.manifest.shards[1].path).unlink()
+
+    with pytest.raises(ShardCorrupt, match=r"train-00001\.parquet: it is missing"):
+        first(Stream(dataset, "train", 100, seed=0, window=100), 10)
+
+
+def test_leaving_the_stream_ends_its_threads(numbered: Numbered) -> None:
+    batches = Stream(numbered(1000), "train", 10, seed=0, window=50).batches()
+    next(batches)
+    assert any(thread.name.startswith("stream") for thread in threading.enumerate())
+    batches.close()
+
+    assert not any(thread.name.startswith("stream") for thread in threading.enumerate())
+
+
+@pytest.mark.gpu
+def test_a_gpu_gets_what_a_cpu_gets(numbered: Numbered) -> None:
+    dataset, device = numbered(1000), torch.device("cuda")
+    here = first(Stream(dataset, "train", 40, 0, window=200), 60)
+    there = first(Stream(dataset, "train", 40, 0, window=200, device=device), 60)
+
+    for (one, _), (other, _) in zip(here, there, strict=True):
+        assert other.records.device.type == "cuda"
+        assert numbers_of(other.to(torch.device("cpu"))) == numbers_of(one)

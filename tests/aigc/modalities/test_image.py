@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
 import pytest
 import torch
 
@@ -24,7 +23,8 @@ def test_all_256_values_survive_decoding_and_encoding() -> None:
     decoded = IMAGES.decode(stored)
 
     assert decoded.dtype == torch.float32
-    assert decoded.flatten()[[0, -1]].tolist() == [-1, 1]
+    assert decoded.flatten()[0] == -1
+    assert 1 - 2e-7 < decoded.max() <= 1
     assert torch.equal(IMAGES.encode(decoded), stored)
 
 
@@ -44,11 +44,10 @@ def test_what_is_converted_is_left_as_it_was(change: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 5, 7)])
-@pytest.mark.parametrize("chunks", [1, 3])
-def test_a_column_gives_back_what_was_stored(shape: tuple[int, ...], chunks: int) -> None:
+def test_a_column_gives_back_what_was_stored(shape: tuple[int, ...]) -> None:
     layout = Layout(modality="image", shape=shape)
     stored = random_images(9, *shape)
-    column = pa.chunked_array([IMAGES.to_column(part) for part in stored.chunk(chunks)])
+    column = IMAGES.to_column(stored)
 
     assert column.type == IMAGES.column_type(layout)
     assert torch.equal(IMAGES.from_column(column, layout), stored)
@@ -57,7 +56,7 @@ def test_a_column_gives_back_what_was_stored(shape: tuple[int, ...], chunks: int
 
 def test_a_column_of_images_that_lie_elsewhere_in_memory_is_in_order() -> None:
     stored = random_images(4, 1, 8, 6).transpose(2, 3)
-    column = pa.chunked_array([IMAGES.to_column(stored)])
+    column = IMAGES.to_column(stored)
     layout = Layout(modality="image", shape=(1, 6, 8))
 
     assert torch.equal(IMAGES.from_column(column, layout), stored)
@@ -98,6 +97,6 @@ def test_only_images_of_one_value_are_blank() -> None:
 
 
 def test_an_unknown_modality_names_the_known_ones() -> None:
-    with pytest.raises(DataError, match=r"no modality 'smell'. The modalities are: image"):
+    with pytest.raises(DataError, match=r"no modality 'smell'. The modalities are: image, text"):
         modality("smell")
-    assert set(MODALITIES) == {"image"}
+    assert set(MODALITIES) == {"image", "text"}

@@ -1,0 +1,327 @@
+"""Adopting files that are there already: their footers are read, and only a manifest is written."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Collection
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from aigc.data.catalog import Dataset, find, publish
+from aigc.data.files import digest_of
+from aigc.data.footers import PARQUET, Ending, read_ending
+from aigc.data.manifest import MANIFEST, NAME, Manifest, Shard
+from aigc.data.reader import ShardReader
+from aigc.data.shards import LABEL
+from aigc.data.storage import CREDENTIALS, Location
+from aigc.errors import FactoryError, ImportRefused, first_line
+from aigc.layout import Layout
+from aigc.modalities import modality
+from aigc.modalities.image import can_hold_images, shape_of
+
+SUFFIXES = (PARQUET, ".arrow", ".feather", ".ipc")
+MAX_CLASSES = 10_000
+SPLITS = {"train": "train", "test": "test", "valid": "validation", "validation": "validation"}
+SPLITS |= {"val": "validation", "dev": "validation"}
+"""The split of a file by the first word of its path that is one of these; train by default."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What footers do not say of a record: its columns, its shape, the names of its classes."""
+
+    column: str | None = None
+    label: str | None = None
+    shape: tuple[int, ...] | None = None
+    classes: tuple[str, ...] = ()
+
+
+class _File(NamedTuple):
+    """A file that becomes a shard, and what its end says."""
+
+    shard: Shard
+    ending: Ending
+
+
+def adopt(
+    root: Path, source: str, name: str, description: Description = Description()
+) -> tuple[Dataset, bool]:
+    """The dataset NAME of the Parquet and Arrow IPC files in `source`, a folder or a URI; and
+    whether it was made just now.
+
+    Nothing is copied. What cannot be known from the footers must be in the description. Raises
+    ImportRefused, StorageUnavailable.
+    """
+    if not re.fullmatch(NAME, name):
+        raise ImportRefused(
+            f"{name!r} cannot be a dataset's name",
+            "Give as --name up to 40 of a-z, 0-9 and -, the first no -",
+        )
+    location = Location(_uri(source))
+    files = [_file(location, path) for path in _files(location)]
+    filled = [file for file in files if file.shard.records]
+    if not filled:
+        raise ImportRefused(f"the files in {location} hold no record", "Check the folder's name")
+    names, layout = _described(location, filled, description)
+    schema = filled[0].ending.schema
+    manifest = Manifest(
+        name=name,
+        version="unnamed",
+        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        layout=layout,
+        columns={column: str(schema.field(column).type) for column in names.values()},
+        column_names={ours: theirs for ours, theirs in names.items() if ours != theirs},
+        shards=tuple(file.shard for file in files),
+        source={"adopted": location.uri},
+        location=location.uri,
+    )
+    version = digest_of([location.uri, manifest.content_digest()])[:12]
+    if (root / name / version / MANIFEST).exists():
+        return find(root, f"{name}@{version}"), False
+    manifest = manifest.model_copy(update={"version": version})
+    return publish(root / name / version, manifest), True
+
+
+def _uri(source: str) -> str:
+    is_uri = "://" in source
+    if is_uri and not Location(source).is_local:
+        if CREDENTIALS.search(source):
+            raise ImportRefused(
+                "the URI holds credentials, which a manifest would show to everyone",
+                "Put them into the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            )
+        return source.rstrip("/")
+    folder = Location(source).folder if is_uri else Path(source).expanduser()
+    folder = Path(os.path.abspath(folder))
+    if not folder.is_dir():
+        raise ImportRefused(f"{folder} is no folder", "Give a folder of Parquet files, or a URI")
+    return folder.as_uri()
+
+
+def _files(location: Location) -> list[str]:
+    """The paths of the shards; what begins with a dot or an underscore is none."""
+    try:
+        found = location.files()
+    except FileNotFoundError as error:
+        raise ImportRefused(f"there is no {location}", "Check the folder's name") from error
+    paths = [path for path in found if path.endswith(SUFFIXES) and not _is_hidden(path)]
+    if not paths:
+        raise ImportRefused(
+            f"there is no Parquet or Arrow IPC file in {location}",
+            f"Files must be called *{', *'.join(SUFFIXES)}",
+        )
+    return paths
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith((".", "_")) for part in PurePosixPath(path).parts)
+
+
+def _file(location: Location, path: str) -> _File:
+    try:
+        with location.open(path) as file:
+            ending = read_ending(file, path)
+    except FactoryError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ImportRefused(
+            f"cannot read the footer of {location}/{path}: {first_line(error)}",
+            "Restore the file, or move it out of the folder",
+        ) from error
+    shard = Shard(
+        path=path,
+        split=_split(path),
+        row_groups=ending.row_groups,
+        bytes=ending.bytes,
+        footer=ending.footer,
+    )
+    return _File(shard, ending)
+
+
+def _split(path: str) -> str:
+    words = re.split(r"[^a-z]+", path.lower())
+    return next((SPLITS[word] for word in words if word in SPLITS), "train")
+
+
+def _described(
+    location: Location, files: list[_File], description: Description
+) -> tuple[dict[str, str], Layout]:
+    """The files' names of the layout's columns, and the layout."""
+    schema = files[0].ending.schema
+    own = _own_layout(schema) if description == Description() else None
+    if own is not None:
+        content = modality(own.modality).column_name
+        names = {content: content} | ({LABEL: LABEL} if own.labels else {})
+        _require_same(location, files, names.values())
+        return names, own
+    column, label = _content(schema, description), _label(schema, description)
+    names = {"image": column} | ({LABEL: label} if label else {})
+    _require_same(location, files, names.values())
+    shape = _shape(location, files[0], column, description)
+    labels = _classes(files, label, description) if label else ()
+    return names, Layout(modality="image", shape=shape, labels=labels)
+
+
+def _own_layout(schema: pa.Schema) -> Layout | None:
+    """What shards of our own say of themselves."""
+    try:
+        return Layout.model_validate_json(schema.metadata[b"layout"])
+    except (KeyError, TypeError, ValidationError):
+        return None
+
+
+def _content(schema: pa.Schema, description: Description) -> str:
+    """The column that holds the images: the one that is asked for, or the only one that can."""
+    candidates: list[str] = [field.name for field in schema if can_hold_images(field.type)]
+    if description.column is not None:
+        candidates = [name for name in candidates if name == description.column]
+    if len(candidates) != 1:
+        asked = f"column {description.column!r}" if description.column else "exactly one column"
+        raise ImportRefused(
+            f"{asked} of images is needed; the columns are {_columns(schema)}",
+            "Name it with --column; images are fixed_size_binary, lists or tensors of uint8 of a "
+            "fixed size, binary, or struct<bytes, …>",
+        )
+    return candidates[0]
+
+
+def _label(schema: pa.Schema, description: Description) -> str | None:
+    name = description.label or (LABEL if LABEL in schema.names else None)
+    if name is None:
+        return None
+    if schema.names.count(name) != 1 or not pa.types.is_integer(schema.field(name).type):
+        raise ImportRefused(
+            f"column {name!r} holds no integer labels; the columns are {_columns(schema)}",
+            "Name another one with --label, or import the files: aigc data import parquet",
+        )
+    return name
+
+
+def _shape(
+    location: Location, file: _File, column: str, description: Description
+) -> tuple[int, ...]:
+    """(channels, height, width): as described, as the column's type says, or as the first image."""
+    kind = file.ending.schema.field(column).type
+    shape, size = description.shape or _tensor_shape(kind), _size(kind)
+    if shape is None and size is None:
+        shape = _first_shape(location, file, column)
+    if shape is None:
+        raise ImportRefused(
+            f"column {column!r} is {kind}, which does not say what shape an image has",
+            "Give --shape CHANNELS,HEIGHT,WIDTH",
+        )
+    if len(shape) != 3 or min(shape) < 1 or size not in (None, math.prod(shape)):
+        shown = "×".join(map(str, shape))
+        raise ImportRefused(
+            f"column {column!r} is {kind}, which cannot be images of {shown}",
+            "Give their --shape CHANNELS,HEIGHT,WIDTH",
+        )
+    return shape
+
+
+def _tensor_shape(kind: pa.DataType) -> tuple[int, ...] | None:
+    """The shape that a column of tensors says, unless its axes are stored in another order."""
+    if not isinstance(kind, pa.FixedShapeTensorType):
+        return None
+    if kind.permutation is not None and kind.permutation != sorted(kind.permutation):
+        return None
+    return (1,) * (3 - len(kind.shape)) + tuple(kind.shape)
+
+
+def _size(kind: pa.DataType) -> int | None:
+    """The bytes of a value in a column of raw pixels; None for one of image files."""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return int(math.prod(kind.shape))
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size)
+    return int(kind.byte_width) if pa.types.is_fixed_size_binary(kind) else None
+
+
+def _first_shape(location: Location, file: _File, column: str) -> tuple[int, ...]:
+    """The shape of a shard's first image."""
+    types = {column: str(file.ending.schema.field(column).type)}
+    group = next(group for group, rows in enumerate(file.shard.row_groups) if rows)
+    with closing(ShardReader(location, file.shard, types)) as reader:
+        try:
+            return shape_of(next(reader.read(group, 1)).column(0))
+        except ValueError as error:
+            raise ImportRefused(
+                f"column {column!r} of {location}/{file.shard.path}: {error}",
+                "Name the column of the images with --column",
+            ) from error
+
+
+def _classes(files: list[_File], label: str, description: Description) -> tuple[str, ...]:
+    """Names of classes: as described, as Hugging Face wrote them, or the numbers that occur."""
+    names = description.classes or _written_names(files, label)
+    known = [extremes for file in files if (extremes := file.ending.extremes.get(label))]
+    if not names and len(known) < len(files):
+        raise ImportRefused(
+            f"the footers do not say how many classes column {label!r} has",
+            "Give --classes with their names or, for numbered ones, their number",
+        )
+    lowest = min((low for low, _ in known), default=0)
+    highest = max((high for _, high in known), default=0)
+    limit = len(names) or MAX_CLASSES
+    if lowest < 0 or highest >= limit:
+        raise ImportRefused(
+            f"column {label!r} holds {lowest} … {highest}; labels are 0 … {limit - 1}",
+            "Give the names of all classes as --classes, or name another column with --label",
+        )
+    return names or tuple(map(str, range(highest + 1)))
+
+
+def _written_names(files: list[_File], label: str) -> tuple[str, ...]:
+    """The names of the classes that Hugging Face wrote into the schemas, if it did."""
+    written = {_names_in(file.ending.schema, label) for file in files}
+    if len(written) > 1:
+        raise ImportRefused(
+            f"the files do not agree on the names of the classes in column {label!r}",
+            "Adopt those that agree, each in their own folder, or give --classes",
+        )
+    return written.pop()
+
+
+def _names_in(schema: pa.Schema, label: str) -> tuple[str, ...]:
+    try:
+        features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+        return tuple(features[label]["names"])
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def _require_same(location: Location, files: list[_File], names: Collection[str]) -> None:
+    """Every file has these columns once, of the same types, and says the same layout of itself."""
+    first = {name: _type_in(files[0].ending.schema, name) for name in names}
+    layout = _own_layout(files[0].ending.schema)
+    for file in files:
+        schema, where = file.ending.schema, f"{location}/{file.shard.path}"
+        for name, expected in first.items():
+            if (found := _type_in(schema, name)) is None or found != expected:
+                raise ImportRefused(
+                    f"column {name!r} of {where} is {found or 'missing or there twice'}"
+                    + (f", and {expected} in the first file" if expected else ""),
+                    "Adopt files of one schema, each in its own folder",
+                )
+        if _own_layout(schema) != layout:
+            raise ImportRefused(
+                f"{where} holds records of another layout than the first file",
+                "Adopt files of one schema, each in its own folder",
+            )
+
+
+def _type_in(schema: pa.Schema, name: str) -> pa.DataType | None:
+    return schema.field(name).type if schema.names.count(name) == 1 else None
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)

@@ -1,0 +1,57 @@
+"""Folders of image files: the class of an image is the folder that it lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from aigc.data.cleaning import Rejected
+from aigc.data.importers.contract import Options, Part, Raw
+from aigc.data.importers.folders import all_files, existing, grouped, printable, whole_file
+from aigc.data.importers.labels import class_names
+from aigc.errors import ImportRefused
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """A folder; its sub-folders, if it has any, are the classes, and their own are not told apart.
+
+    Every file counts: one that is no image is rejected.
+    """
+
+    root: Path
+    labels: tuple[str, ...]
+
+    @classmethod
+    def at(cls, path: Path | None, options: Options) -> ImageFolder:
+        """The folder at `path`. Raises ImportRefused."""
+        root = existing(path, "a folder of images")
+        if not root.is_dir():
+            raise ImportRefused(f"{root} is no folder", "Give the folder that the images lie in")
+        classes = {label for file in all_files(root) if (label := _class(file)) is not None}
+        return cls(root, class_names(classes))
+
+    @property
+    def origin(self) -> str:
+        """The folder."""
+        return printable(str(self.root))
+
+    def parts(self) -> list[Part]:
+        """Neighbouring files."""
+        return list(grouped(self.root, all_files(self.root)))
+
+    def read(self, part: Part) -> Iterator[Raw]:
+        """The files, whole."""
+        for file in part.files:
+            try:
+                value: bytes | Rejected = whole_file(self.root / file)
+            except Rejected as rejected:
+                value = rejected
+            yield Raw(printable(file), value, _class(file))
+
+
+def _class(file: str) -> str | None:
+    """The first folder of a relative path."""
+    parts = PurePath(file).parts
+    return printable(parts[0]) if len(parts) > 1 else None

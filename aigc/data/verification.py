@@ -1,0 +1,156 @@
+"""Verifying a dataset byte by byte, and leaving out what is damaged."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from aigc.data.catalog import Dataset, publish
+from aigc.data.files import sha256_of
+from aigc.data.manifest import Shard, read_manifest
+from aigc.data.reader import ShardReader, content_columns
+from aigc.data.shards import SAMPLE
+from aigc.errors import DataError, ShardCorrupt
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong in a dataset, and which row groups of which shard cannot be read for it."""
+
+    what: str
+    path: str = ""
+    row_groups: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return self.what
+
+
+def verify(dataset: Dataset) -> list[Damage]:
+    """What is missing, changed or foreign in a dataset; empty when nothing is.
+
+    Reads every byte of every shard; of a generated dataset, also every sample's id.
+    Raises ManifestInvalid if the manifest was changed, StorageUnavailable.
+    """
+    read_manifest(dataset.folder)
+    found = [
+        damage for shard in dataset.manifest.shards for damage in _verify_shard(dataset, shard)
+    ]
+    found += _foreign(dataset)
+    return found or _verify_samples(dataset)
+
+
+def without(dataset: Dataset, damages: list[Damage]) -> Dataset:
+    """A version of the dataset that does not read what is damaged, published beside it.
+
+    Its shards are the same files. Raises DataError when nothing would be left.
+    """
+    lost = defaultdict[str, set[int]](set)
+    for damage in damages:
+        lost[damage.path] |= {*damage.row_groups}
+    shards = [
+        shard.model_copy(
+            update={"quarantined": tuple(sorted({*shard.quarantined, *lost[shard.path]}))}
+        )
+        for shard in dataset.manifest.shards
+    ]
+    kept = [shard for shard in shards if shard.readable]
+    if not kept:
+        raise DataError(f"{dataset.reference} has no undamaged row group", "Import it again")
+    quarantined = {"quarantined": [damage.what for damage in damages if damage.row_groups]}
+    manifest = dataset.manifest.model_copy(
+        update={
+            "shards": tuple(kept),
+            "location": dataset.location.uri,
+            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "source": {**dataset.manifest.source, "from": dataset.reference, **quarantined},
+        }
+    )
+    manifest = manifest.model_copy(update={"version": manifest.content_digest()[:12]})
+    return publish(dataset.folder.parent / manifest.version, manifest)
+
+
+def _verify_shard(dataset: Dataset, shard: Shard) -> Iterator[Damage]:
+    is_hashed = shard.sha256 is not None and dataset.location.is_local
+    changed = _changed(dataset, shard) if is_hashed else None
+    if is_hashed and not changed:
+        return
+    try:
+        reader = ShardReader(dataset.location, shard, content_columns(dataset.manifest))
+    except ShardCorrupt as error:
+        yield Damage(changed or error.what, shard.path, shard.readable)
+        return
+    broken = [
+        damage
+        for group in shard.readable
+        for damage in _verify_group(reader, shard, group, dataset)
+    ]
+    reader.close()
+    yield from broken
+    if changed and not broken and not shard.quarantined:
+        yield Damage(f"{changed}, yet every record can be read", shard.path)
+
+
+def _verify_group(
+    reader: ShardReader, shard: Shard, group: int, dataset: Dataset
+) -> Iterator[Damage]:
+    try:
+        deque(reader.records(group, dataset.manifest), maxlen=0)
+    except ShardCorrupt as error:
+        yield Damage(error.what, shard.path, (group,))
+
+
+def _changed(dataset: Dataset, shard: Shard) -> str | None:
+    """How the file of a shard differs from what was published, of which there is the hash."""
+    path = dataset.location.folder / shard.path
+    if not path.is_file():
+        return f"{shard.path} is missing"
+    size = path.stat().st_size
+    if size != shard.bytes:
+        return f"{shard.path} has {size} bytes instead of {shard.bytes}"
+    if sha256_of(path) != shard.sha256:
+        return f"{shard.path} was changed: its sha256 is not the manifest's"
+    return None
+
+
+def _foreign(dataset: Dataset) -> list[Damage]:
+    """Files among the shards that are not in the manifest; of our own folders only."""
+    if dataset.manifest.location:
+        return []
+    expected = {shard.path for shard in dataset.manifest.shards}
+    present = {
+        path.relative_to(dataset.folder).as_posix()
+        for path in (dataset.folder / "shards").glob("**/*")
+        if path.is_file()
+    }
+    return [Damage(f"{path} is not in the manifest") for path in sorted(present - expected)]
+
+
+def _verify_samples(dataset: Dataset) -> list[Damage]:
+    """Whether a generated dataset holds each planned sample once, and nothing else.
+
+    Samples may be missing from a version that leaves out what was damaged.
+    """
+    if SAMPLE not in dataset.manifest.columns:
+        return []
+    ids = [
+        batch.column(0).to_numpy()
+        for split in dataset.manifest.splits
+        for batch in dataset.read(split, [SAMPLE])
+    ]
+    found, counts = np.unique(np.concatenate(ids), return_counts=True)
+    planned = np.arange(dataset.manifest.source["plan"]["count"])
+    is_whole = "quarantined" not in dataset.manifest.source
+    problems = {
+        "missing": np.setdiff1d(planned if is_whole else found, found),
+        "there more than once": found[counts > 1],
+        "not in the plan": np.setdiff1d(found, planned),
+    }
+    return [
+        Damage(f"{len(samples)} samples are {what}, the first is {samples[0]}")
+        for what, samples in problems.items()
+        if len(samples)
+    ]
