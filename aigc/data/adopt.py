@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from aigc.data.catalog import Dataset, find, publish
@@ -167,7 +168,7 @@ def _described(
     names = {"image": column} | ({LABEL: label} if label else {})
     _require_same(location, files, names.values())
     shape = _shape(location, files[0], column, description)
-    labels = _classes(files, label, description) if label else ()
+    labels = _classes(location, files, label, description) if label else ()
     return names, Layout(modality="image", shape=shape, labels=labels)
 
 
@@ -260,24 +261,31 @@ def _first_shape(location: Location, file: _File, column: str) -> tuple[int, ...
             ) from error
 
 
-def _classes(files: list[_File], label: str, description: Description) -> tuple[str, ...]:
-    """Names of classes: as described, as Hugging Face wrote them, or the numbers that occur."""
-    names = description.classes or _written_names(files, label)
-    known = [extremes for file in files if (extremes := file.ending.extremes.get(label))]
-    if not names and len(known) < len(files):
+def _classes(
+    location: Location, files: list[_File], label: str, description: Description
+) -> tuple[str, ...]:
+    """Names of classes: as described, as Hugging Face wrote them, or the numbers that occur, for
+    which the column of labels is read."""
+    if names := description.classes or _written_names(files, label):
+        return names
+    found = [_extremes(location, file, label) for file in files]
+    lowest, highest = min(low for low, _ in found), max(high for _, high in found)
+    if lowest < 0 or highest >= MAX_CLASSES:
         raise ImportRefused(
-            f"the footers do not say how many classes column {label!r} has",
-            "Give --classes with their names or, for numbered ones, their number",
-        )
-    lowest = min((low for low, _ in known), default=0)
-    highest = max((high for _, high in known), default=0)
-    limit = len(names) or MAX_CLASSES
-    if lowest < 0 or highest >= limit:
-        raise ImportRefused(
-            f"column {label!r} holds {lowest} … {highest}; labels are 0 … {limit - 1}",
+            f"column {label!r} holds {lowest} … {highest}; labels are 0 … {MAX_CLASSES - 1}",
             "Give the names of all classes as --classes, or name another column with --label",
         )
-    return names or tuple(map(str, range(highest + 1)))
+    return tuple(map(str, range(highest + 1)))
+
+
+def _extremes(location: Location, file: _File, label: str) -> tuple[int, int]:
+    """The smallest and the largest label of a file. Its statistics would say it, but PyArrow ends
+    the process on some that are damaged."""
+    types = {label: str(file.ending.schema.field(label).type)}
+    with closing(ShardReader(location, file.shard, types)) as reader:
+        columns = [b.column(0) for g in file.shard.readable for b in reader.read(g)]
+    extremes = pc.min_max(pa.chunked_array(columns))
+    return extremes["min"].as_py(), extremes["max"].as_py()
 
 
 def _written_names(files: list[_File], label: str) -> tuple[str, ...]:

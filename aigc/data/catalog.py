@@ -25,7 +25,7 @@ from aigc.data.manifest import (
     manifest_text,
     read_manifest,
 )
-from aigc.data.reader import ShardReader, content_columns, content_of
+from aigc.data.reader import OpenShards, ShardReader, content_columns
 from aigc.data.storage import Location
 from aigc.errors import DatasetNotFound, ManifestInvalid
 
@@ -76,7 +76,10 @@ class Dataset:
 
         For reference sets and reports; training uses `aigc.data.stream`.
         """
-        parts = [content_of(batch, self.manifest) for batch in self.read(split)]
+        shards = OpenShards(self.location, self.manifest, 1)
+        groups = ((shard, group) for shard in self.shards(split) for group in shard.readable)
+        parts = [records for place in groups for records in shards.records(*place)]
+        shards.close()
         labels = [part.labels for part in parts if part.labels is not None]
         stored = torch.cat([part.stored for part in parts])
         return Records(stored, torch.cat(labels) if labels else None)

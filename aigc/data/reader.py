@@ -230,9 +230,10 @@ class OpenShards:
             if shard.path in self._readers:
                 self._readers.move_to_end(shard.path)
                 return self._readers[shard.path]
-        reader = ShardReader(self._location, shard, content_columns(self._manifest))
+        opened = ShardReader(self._location, shard, content_columns(self._manifest))
         with self._lock:
-            self._readers[shard.path] = reader
+            # Another thread may have been faster, and one that is put out may still be in use.
+            reader = self._readers.setdefault(shard.path, opened)
             while len(self._readers) > self._limit:
                 self._readers.popitem(last=False)
         return reader

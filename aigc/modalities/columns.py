@@ -30,6 +30,8 @@ def raw_tensor(values: pa.Array, count: int, layout: Layout) -> Tensor:
     `values` are `fixed_size_binary` of one record each, or uint8 numbers. Raises ValueError when
     they are not `count` records of that layout.
     """
+    if values.null_count:
+        raise ValueError("a value in it is null")
     width = values.type.byte_width
     start, size = values.offset * width, count * layout.size
     if len(values) * width != size:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
@@ -112,7 +111,7 @@ def _decoded(column: pa.Array, layout: Layout) -> Tensor:
             image = in_shape(read_image(file.as_buffer()), layout.shape)
         except ValueError as error:
             raise ValueError(f"value {row}: {error}") from error
-        stored[row] = torch.from_numpy(np.ascontiguousarray(image))
+        stored.numpy()[row] = image
     return stored
 
 
