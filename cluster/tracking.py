@@ -114,7 +114,11 @@ class TrackedRun:
     def describe(self, spec: Mapping[str, Any], document: Path) -> None:
         """Record the resolved spec, flattened as parameters and whole as an artifact."""
         with answered():
-            params = [Param(key, str(value)[:6000]) for key, value in flattened(spec).items()]
+            params = [
+                # MLflow's names have no @, which the datasets of a mixture have.
+                Param(key.replace("@", ":"), str(value)[:6000])
+                for key, value in flattened(spec).items()
+            ]
             self.client.log_batch(self.run_id, params=params)
             self.client.log_artifact(self.run_id, str(document))
 
