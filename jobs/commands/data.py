@@ -13,7 +13,7 @@ from jobs.invocation import Invocation
 from jobs.progress import Reporter
 
 if TYPE_CHECKING:
-    from aigc.data.importers.importing import Input, Map
+    from aigc.data.importers.importing import Format, Input, Map
     from aigc.data.importers.importing import Output as Result
 
 COLUMNS = ("dataset", "modality", "records", "splits", "bytes", "created")
@@ -65,6 +65,12 @@ def data() -> None:
 @click.option("--label", metavar="COLUMN", help="The class, in a table.")
 @click.option("--length", metavar="BYTES", type=int, help="Of a record of text.")
 @click.option(
+    "--format",
+    type=click.Choice(["parquet", "arrow"]),
+    default="parquet",
+    help="Of the shards: compressed, or read in half the time.",
+)
+@click.option(
     "--split",
     "shares",
     metavar="NAME=SHARE",
@@ -87,6 +93,7 @@ def import_(
     path: Path | None,
     name: str | None,
     shares: dict[str, float],
+    format: Format,
     place: str | None,
     output: Output,
     **options: Any,
@@ -100,7 +107,7 @@ def import_(
     from aigc.data.importers import Options, Shares, plan_import, run_import
     from cluster.importing import mapping, place_of
 
-    plan = plan_import(importer, name, path, Options(**options), Shares(**shares))
+    plan = plan_import(importer, name, path, Options(**options), Shares(**shares), format)
     place = place or place_of(plan)
     message(f"importing {plan.importer.origin}, {plan.bytes / 2**20:.1f} MiB, --on {place}")
     workspace = invocation.open()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,7 @@ from aigc.modalities.text import SHORTEST
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
+Format = Literal["parquet", "arrow"]
 
 TEXT_LENGTH = 1024
 LONGEST_SIDE = 8192
@@ -62,6 +63,7 @@ class Import:
     options: Options
     shares: Shares
     parts: tuple[Part, ...]
+    format: Format = "parquet"
 
     @property
     def bytes(self) -> int:
@@ -74,6 +76,7 @@ class Import:
             "importer": self.kind,
             "options": asdict(self.options),
             "splits": asdict(self.shares),
+            "format": self.format,
         }
 
 
@@ -83,10 +86,12 @@ def plan_import(
     path: Path | None = None,
     options: Options | None = None,
     shares: Shares | None = None,
+    format: Format = "parquet",
 ) -> Import:
     """Look at what the importer `kind` finds at `path`. Raises ImportRefused.
 
-    The dataset is called `name`; those that come with a package have a name of their own.
+    The dataset is called `name`; those that come with a package have a name of their own. Arrow
+    files are read in half of Parquet's time, and are not compressed.
     """
     options, shares = options or Options(), shares or Shares()
     if kind == "text" and options.length is None:
@@ -102,7 +107,7 @@ def plan_import(
     parts = tuple(importer.parts())
     if not parts:
         raise ImportRefused(f"there is nothing to import in {importer.origin}", "Give another PATH")
-    return Import(name, kind, importer, options, shares, parts)
+    return Import(name, kind, importer, options, shares, parts, format)
 
 
 def import_dataset(
@@ -139,7 +144,7 @@ def run_import(root: Path, plan: Import, map: Map = builtins.map) -> tuple[Datas
         if (root / plan.name / version / MANIFEST).exists():
             return find(root, f"{plan.name}@{version}"), False
         built = scratch / "dataset"
-        requests = ShardRequest.all(selection, scratch, built)
+        requests = ShardRequest.all(selection, scratch, built, f".{plan.format}")
         shards = {shard.path: shard for shard in map(fill, requests)}
         list(map(quarantine, QuarantineRequest.all(selection, scratch, built)))
         write_near_duplicates(selection, scratch, built)

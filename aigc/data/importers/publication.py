@@ -40,8 +40,10 @@ class ShardRequest:
     labels: NDArray[np.int32] | None
 
     @classmethod
-    def all(cls, selection: Selection, scratch: Path, folder: Path) -> list[ShardRequest]:
-        """The shards of a dataset."""
+    def all(
+        cls, selection: Selection, scratch: Path, folder: Path, suffix: str
+    ) -> list[ShardRequest]:
+        """The shards of a dataset, in the format that `suffix` says."""
         labels = selection.labels
         return [
             cls(
@@ -54,7 +56,7 @@ class ShardRequest:
                 selection.row[records],
                 None if labels is None else labels[records],
             )
-            for path, split, records in selection.shards()
+            for path, split, records in selection.shards(suffix)
         ]
 
 

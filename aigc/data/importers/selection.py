@@ -14,7 +14,7 @@ from aigc.data.files import digest_of
 from aigc.data.importers.conversion import Converted
 from aigc.data.importers.labels import class_names
 from aigc.data.importers.splits import SPLITS, Shares
-from aigc.data.shards import ROW_GROUP_RECORDS
+from aigc.data.shards import row_group_records
 from aigc.layout import Layout
 
 SHARD_RECORDS = 65_536
@@ -50,11 +50,11 @@ class Selection:
         is_first: NDArray[np.bool_] = self.first == np.arange(len(self.first))
         return is_first
 
-    def shards(self) -> list[tuple[str, str, Rows]]:
+    def shards(self, suffix: str) -> list[tuple[str, str, Rows]]:
         """The path, the split and the records of each shard. Empty splits have none."""
         size = records_of_a_shard(self.layout)
         return [
-            (f"shards/{name}-{number:05d}.parquet", name, chosen[start : start + size])
+            (f"shards/{name}-{number:05d}{suffix}", name, chosen[start : start + size])
             for code, name in enumerate(SPLITS)
             for chosen in [np.flatnonzero(self.is_kept & (self.split == code))]
             for number, start in enumerate(range(0, len(chosen), size))
@@ -97,8 +97,9 @@ def content_sha256(converted: Sequence[Converted], selection: Selection) -> str:
 
 def records_of_a_shard(layout: Layout) -> int:
     """Whole row groups, up to `SHARD_RECORDS` records and about `SHARD_BYTES` bytes."""
-    groups = SHARD_BYTES // (layout.size * ROW_GROUP_RECORDS)
-    return min(SHARD_RECORDS, max(1, groups) * ROW_GROUP_RECORDS)
+    rows = row_group_records(layout.size)
+    groups = min(SHARD_RECORDS * layout.size, SHARD_BYTES) // (layout.size * rows)
+    return max(1, groups) * rows
 
 
 def _numbers(converted: Sequence[Converted], names: tuple[str, ...]) -> NDArray[np.int32]:
