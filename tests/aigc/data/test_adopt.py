@@ -120,8 +120,6 @@ def test_every_record_is_handed_out_as_the_files_have_it(
     content, description = KINDS[kind]
     write(tmp_path / "lake" / f"a{suffix}", content[:17])
     write(tmp_path / "lake" / f"b{suffix}", content[17:])
-    if suffix != ".parquet" and kind != "Hugging Face":
-        description = Description(shape=description.shape, classes=CLASSES)
     dataset = adopted(tmp_path / "lake", description)
 
     assert [shard.row_groups for shard in dataset.manifest.shards] == [(8, 8, 1), (8, 8, 7)]
@@ -138,6 +136,17 @@ def test_photographs_are_decoded_as_pillow_does(
     images = [np.asarray(Image.open(io.BytesIO(file))).transpose(2, 0, 1) for file in JPEG]
 
     assert streamed(adopted(folder, Description())) == expected(images)
+
+
+def test_grey_files_have_one_channel(tmp_path: Path, adopted: Callable[..., Dataset]) -> None:
+    files = [io.BytesIO() for _ in PIXELS]
+    for file, pixels in zip(files, PIXELS, strict=True):
+        Image.fromarray(pixels[0]).save(file, "PNG")
+    content = table(pa.array([file.getvalue() for file in files]))
+    dataset = adopted(write(tmp_path / "lake" / "a.parquet", content), Description())
+
+    assert dataset.manifest.layout.shape == (1, 4, 4)
+    assert streamed(dataset) == expected(PIXELS[:, :1])
 
 
 def test_a_table_of_pandas_is_adopted(tmp_path: Path, adopted: Callable[..., Dataset]) -> None:
@@ -252,7 +261,7 @@ def test_nothing_but_a_manifest_is_written(tmp_path: Path, adopted: Callable[...
     folder = write(tmp_path / "lake" / "a.parquet", table())
     write(folder / "test" / "b.arrow", table())
     before = state(folder)
-    dataset = adopted(folder, Description(shape=SHAPE, classes=CLASSES))
+    dataset = adopted(folder)
     streamed(dataset)
 
     assert state(folder) == before
@@ -304,7 +313,7 @@ def test_a_file_that_is_changed_afterwards_is_named(
 ) -> None:
     folder = write(tmp_path / "lake" / f"a{suffix}", table())
     write(folder / f"b{suffix}", table())
-    dataset = adopted(folder, Description(shape=SHAPE, classes=CLASSES))
+    dataset = adopted(folder)
     write(folder / f"b{suffix}", table()[:39])
 
     with pytest.raises(ShardCorrupt, match=rf"lake/b\{suffix}: it has \d+ bytes"):
@@ -386,10 +395,7 @@ REFUSED: dict[str, tuple[list[pa.Table], Description, str]] = {
     "labels with a point": ([table(label=LABELS / 2)], SHAPED, r"label \(double\).*data import"),
     "labels in words": ([table(label=["a"] * COUNT)], SHAPED, "'label' holds no integer labels"),
     "labels below zero": ([table(label=LESS)], SHAPED, "'label' holds -1 … 2; labels are 0 … 9999"),
-    "below zero, with names": ([hugging_face(), table(STRUCTS, LESS)], Description(classes=CLASSES),
-        "'label' holds -1 … 2; labels are 0 … 2"),
     "an id as the label": ([table(label=LABELS * 10**6)], SHAPED, "holds 0 … 2000000"),
-    "too few names": ([hugging_face(names=("a", "b"))], Description(), "holds 0 … 2.*0 … 1"),
     "other names": (
         [hugging_face(), hugging_face(names=CLASSES[::-1])], Description(), "do not agree on",
     ),
@@ -426,26 +432,29 @@ def test_a_column_that_is_there_twice_is_refused(
     tmp_path: Path, adopted: Callable[..., Dataset]
 ) -> None:
     twice = pa.Table.from_arrays([RAW, *2 * [pa.array(LABELS)]], ["image", "label", "label"])
-    with pytest.raises(ImportRefused, match="'label' holds no integer labels"):
+    with pytest.raises(ImportRefused, match=r"a\.parquet: two of its columns have one name"):
         adopted(write(tmp_path / "lake" / "a.parquet", twice))
 
 
-@pytest.mark.parametrize("without", ["file", "row group"])
-def test_where_footers_do_not_count_the_classes_they_must_be_given(
-    without: str, tmp_path: Path, adopted: Callable[..., Dataset]
+def test_classes_are_counted_where_there_are_no_statistics(
+    tmp_path: Path, adopted: Callable[..., Dataset]
 ) -> None:
-    folder = write(tmp_path / "lake" / "a.parquet", table())
-    if without == "file":
-        write(folder / "b.parquet", table(), write_statistics=False)
-    else:
-        nothing = pa.nulls(COUNT, pa.int64())
-        with pq.ParquetWriter(folder / "b.parquet", table().schema) as file:
-            file.write_table(table()[:30])
-            file.write_table(table(label=nothing))
-    with pytest.raises(ImportRefused, match=r"do not say how many classes.*--classes"):
-        adopted(folder)
+    folder = write(tmp_path / "lake" / "a.parquet", table(label=LABELS % 2))
+    write(folder / "b.parquet", table(), write_statistics=False)
 
-    assert adopted(folder, Description(shape=SHAPE, classes=CLASSES)).manifest.layout.classes == 3
+    assert adopted(folder).manifest.layout.labels == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("labels", [LABELS + 1, LESS])
+def test_labels_that_have_no_name_are_found_when_they_are_read(
+    labels: Any, tmp_path: Path, adopted: Callable[..., Dataset]
+) -> None:
+    content = table(STRUCTS, labels).replace_schema_metadata(hugging_face().schema.metadata)
+    dataset = adopted(write(tmp_path / "lake" / "a.parquet", content), Description())
+
+    with pytest.raises(ShardCorrupt, match=r"a\.parquet: row group \d, .*column 'label': labels"):
+        streamed(dataset)
+    assert verify(dataset) != []
 
 
 def test_a_null_that_no_footer_shows_is_found_when_it_is_read(

@@ -206,7 +206,6 @@ except ShardCorrupt as error:
     "damage",
     [
         "open(path, 'r+b').truncate(100)",
-        "open(path, 'r+b').truncate(0)",
         "open(path, 'r+b').write(bytes(path.stat().st_size - 200))",
     ],
 )
