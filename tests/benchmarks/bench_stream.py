@@ -35,6 +35,8 @@ ROUTES = {
 
 READING_AHEAD = ("ray_data",)
 """They have read most of an epoch before its first batch, so that only whole epochs tell."""
+SHUFFLED = ("distance", "distance_if_drawn", "rank_correlation")
+WINDOWS = (1024, 4096, 16_384, 65_536, 262_144)
 PIXELS = 28
 """Along a side, where our stream is looked at alone."""
 
@@ -50,6 +52,7 @@ class Scale(NamedTuple):
     made: int = 40_000
     small: int = 20_000
     large: int = 10_000_000
+    sorted: tuple[int, ...] = (1_000_000, 13_000_000)
     seconds: float = 3.0
     limit: float = 4.0
     rounds: int = 3
@@ -57,7 +60,7 @@ class Scale(NamedTuple):
     is_check: bool = False
 
 
-QUICK = Scale(12_800, 1_280, 20_000, 200_000, 0.2, 0.4, 1, 5, is_check=True)
+QUICK = Scale(12_800, 1_280, 20_000, 200_000, (200_000,), 0.2, 0.4, 1, 5, is_check=True)
 
 
 def main() -> int:
@@ -211,6 +214,22 @@ def copied(cache: Path, records: int, side: int, copies: int) -> Path:
     return folder
 
 
+def shuffle(cache: Path, scale: Scale, figures: Figures, goals: Goals) -> None:
+    """What is stored sorted by class, by the window: the classes of batches, and the positions."""
+    found = {
+        (records, window): run("streams.shuffling", records, window)
+        for records in scale.sorted
+        for window in WINDOWS
+    }
+    rows = [
+        (f"{window:,}", each["records"], *(each[key] for key in SHUFFLED))
+        for (_, window), each in found.items()
+    ]
+    header = ("shuffle: window", "records", "classes from even", "if drawn", "rank correlation")
+    table(header, rows)
+    figures["shuffle"] = {f"{records}, {window}": each for (records, window), each in found.items()}
+
+
 def memory(cache: Path, scale: Scale, figures: Figures, goals: Goals) -> None:
     """The same number of batches of one dataset, of ten and of a hundred times as many records."""
     found = {}
@@ -270,6 +289,7 @@ def ratio(one: float | None, other: float | None) -> float | None:
 SECTIONS: dict[str, Callable[[Path, Scale, Figures, Goals], None]] = {
     "mnist": mnist,
     "made": made,
+    "shuffle": shuffle,
     "memory": memory,
     "workers": workers,
     "resume": resume,
