@@ -78,7 +78,7 @@ class Dataset:
         """
         shards = OpenShards(self.location, self.manifest, 1)
         groups = ((shard, group) for shard in self.shards(split) for group in shard.readable)
-        parts = [records for place in groups for records in shards.records(*place)]
+        parts = [part for place in groups for part in shards.row_group(*place).records()]
         shards.close()
         labels = [part.labels for part in parts if part.labels is not None]
         stored = torch.cat([part.stored for part in parts])

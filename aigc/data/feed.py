@@ -1,14 +1,18 @@
-"""A dataset's part of the batches: read ahead by a window, in background threads.
+"""A dataset's part of the batches: window after window, each record put at its place in one block
+of memory, whose slices are the batches.
 
-Threads read the row groups of the next window and put every record at its place in one block of
-memory, while the batches of this window are handed out as slices of another. A worker holds its
-part of two windows and a row group or two, however large the dataset is.
+While the batches of a window are handed out, threads read the next one ahead, if there is anything
+to overlap with: who only reads is served faster by its own thread, because two share a
+processor's caches and Python's lock. A worker holds its part of two windows and a row group or
+two, however large the dataset is.
 """
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Generator, Iterable
+import time
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,10 +25,11 @@ from torch import Tensor
 from aigc.data.batches import Records
 from aigc.data.catalog import Dataset
 from aigc.data.order import SHARDS_TOGETHER, Order, Rows, Span, Window
-from aigc.data.reader import OpenShards
+from aigc.data.reader import OpenShards, RowGroup, content_columns
+from aigc.modalities.columns import holds_files
 
-LOCAL_READERS, REMOTE_READERS = 1, 8
-"""Threads that read ahead. One keeps a disk ahead of the steps; a bucket answers slowly."""
+REMOTE_READERS = 8
+"""Threads that read ahead from a bucket, which answers slowly."""
 
 
 class Share(NamedTuple):
@@ -53,10 +58,10 @@ class Feed:
     def __init__(self, dataset: Dataset, split: str, order: Order, share: Share, pin: bool) -> None:
         self.order, self._share, self._pin = order, share, pin
         self._layout = dataset.manifest.layout
-        self._readers = LOCAL_READERS if dataset.location.is_local else REMOTE_READERS
+        self._readers = _readers(dataset)
         self._shards = OpenShards(dataset.location, dataset.manifest, 2 * SHARDS_TOGETHER)
         self._groups = [(shard, g) for shard in dataset.shards(split) for g in shard.readable]
-        self._kept, self._keeping = dict[int, list[Records]](), threading.Lock()
+        self._kept, self._keeping = dict[int, RowGroup](), threading.Lock()
         self._free = list[Tensor]()
 
     def batches(self, first: int) -> Generator[Records, None, None]:
@@ -65,36 +70,33 @@ class Feed:
         epoch, batch = divmod(first, self.order.batches_per_epoch)
         windows = self.order.windows(epoch, batch)
         pool = ThreadPoolExecutor(self._readers, thread_name_prefix="stream")
-        ahead = None
+        block = self._begin(next(windows))
+        skip, used_seconds = batch - block.window.first, math.inf
         try:
-            ahead = self._begin(pool, next(windows))
-            skip = batch - ahead.window.first
             while True:
-                block, records = ahead, ahead.records()
-                ahead = self._begin(pool, next(windows))
-                size = len(block.slots)
-                for number in range(skip, block.window.batches):
-                    yield records.take(slice(number * size, (number + 1) * size))
-                skip = 0
+                block.fill()
+                following = next(windows)
+                ahead = None
+                if self._readers > 1 or used_seconds >= block.read_seconds:
+                    ahead = self._begin(following)
+                    ahead.fill_by(pool)
+                started = time.perf_counter()
+                yield from block.batches(skip)
+                used_seconds, skip = time.perf_counter() - started, 0
                 # Pinned memory may still be on its way to the device; torch keeps account of it.
                 if not self._pin:
-                    self._free.append(records.stored)
-                del block, records
+                    self._free.append(block.unfilled.stored)
+                block = ahead or self._begin(following)
         finally:
-            for each in ahead.filling if ahead else ():
-                each.cancel()
-            pool.shutdown()
+            pool.shutdown(cancel_futures=True)
             self._shards.close()
 
-    def _begin(self, pool: ThreadPoolExecutor, window: Window) -> _Block:
-        """Start to fill the memory of this worker's part of a window."""
+    def _begin(self, window: Window) -> _Block:
+        """The memory of this worker's part of a window, and how it is to be filled."""
         slots = self._share.slots(window.batch_size)
         labels = torch.empty(window.batches * len(slots), dtype=torch.int64, pin_memory=self._pin)
         records = Records(self._memory(), labels if self._layout.labels else None)
-        block = _Block(window, slots, records, [])
-        for span in self.order.spans(window, slots):
-            block.filling.append(pool.submit(self._place, span, block))
-        return block
+        return _Block(window, slots, records, self.order.spans(window, slots), self._place)
 
     def _memory(self) -> Tensor:
         """Room for this worker's part of any window: that of a used one, if there is one."""
@@ -108,57 +110,80 @@ class Feed:
         # is filled in a fifth of the time.
         return torch.from_numpy(np.empty((count, *self._layout.shape), np.uint8))
 
-    def _place(self, span: Span, block: _Block) -> None:
-        """Put the records of a row group at their places in a block."""
+    def _place(self, span: Span, block: _Block) -> float:
+        """Put the records of a row group at their places in a block; the seconds that it took."""
+        started, first = time.perf_counter(), 0
         rows, places = self.order.deal(block.window, block.slots, span)
-        first = 0
-        for piece in self._read(span.group, is_whole=rows is None):
+        for piece in self._row_group(span.group, is_whole=rows is None).records(rows):
             last = first + len(piece.stored)
-            if rows is None:
-                _copy(piece, slice(None), block.unfilled, places[first:last])
-            else:
-                low, high = np.searchsorted(rows, (first, last))
-                _copy(piece, rows[low:high] - first, block.unfilled, places[low:high])
+            _copy(piece, block.unfilled, places[first:last])
             first = last
+        return time.perf_counter() - started
 
-    def _read(self, group: int, is_whole: bool) -> Iterable[Records]:
-        """The records of a row group, piece by piece. Kept are the last row group that another
-        window needs too, and all of a dataset that is no larger than a window."""
+    def _row_group(self, group: int, is_whole: bool) -> RowGroup:
+        """A row group, of which kept are the last one that another window needs too, and all of a
+        dataset that is no larger than a window."""
         with self._keeping:
             if group in self._kept:
                 return self._kept[group]
-        pieces = self._shards.records(*self._groups[group])
+        found = self._shards.row_group(*self._groups[group])
         if is_whole and not self.order.is_one_window:
-            return pieces
-        kept = list(pieces)
+            return found
+        found.keep()
         with self._keeping:
             if not self.order.is_one_window:
                 self._kept.clear()
-            self._kept[group] = kept
-        return kept
+            self._kept[group] = found
+        return found
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Block:
-    """The memory of a worker's part of a window, places batch after batch, being filled."""
+    """The memory of a worker's part of a window, places batch after batch, being filled.
+
+    `place` puts the records of a span there; `read_seconds` is the time of all of them together.
+    """
 
     window: Window
     slots: range
     unfilled: Records
-    filling: list[Future[None]]
+    spans: list[Span]
+    place: Callable[[Span, _Block], float]
+    filling: list[Future[float]] | None = None
+    read_seconds: float = 0.0
 
-    def records(self) -> Records:
-        """The records, when all are there. Raises what reading them raised."""
-        for each in self.filling:
-            each.result()
-        return self.unfilled
+    def fill_by(self, pool: ThreadPoolExecutor) -> None:
+        """Begin to fill it in the background."""
+        self.filling = [pool.submit(self.place, span, self) for span in self.spans]
+
+    def fill(self) -> None:
+        """Fill it here and now, or wait for the background. Raises what reading raises."""
+        if self.filling is None:
+            self.read_seconds = sum(self.place(span, self) for span in self.spans)
+        else:
+            self.read_seconds = sum(each.result() for each in self.filling)
+
+    def batches(self, skip: int) -> Iterator[Records]:
+        """Each batch but the first `skip`; the block must be filled."""
+        size = len(self.slots)
+        for number in range(skip, self.window.batches):
+            yield self.unfilled.take(slice(number * size, (number + 1) * size))
 
 
-def _copy(source: Records, rows: Rows | slice, target: Records, places: Rows) -> None:
-    """Copy these rows of the source to these places of the target."""
-    _as_bytes(target.stored)[places] = _as_bytes(source.stored)[rows]
+def _readers(dataset: Dataset) -> int:
+    """Threads that read ahead: one keeps a disk ahead of the steps, unless files in the column
+    have to be decoded."""
+    if not dataset.location.is_local:
+        return REMOTE_READERS
+    content = next(iter(content_columns(dataset.manifest).values()))
+    return torch.get_num_threads() if holds_files(content) else 1
+
+
+def _copy(source: Records, target: Records, places: Rows) -> None:
+    """Copy the source's records to these places of the target."""
+    _as_bytes(target.stored)[places] = _as_bytes(source.stored)
     if target.labels is not None and source.labels is not None:
-        target.labels.numpy()[places] = source.labels.numpy()[rows]
+        target.labels.numpy()[places] = source.labels.numpy()
 
 
 def _as_bytes(stored: Tensor) -> npt.NDArray[np.void]:

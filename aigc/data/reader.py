@@ -8,9 +8,11 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
 from aigc.data.batches import Records
@@ -23,6 +25,12 @@ from aigc.modalities import modality
 
 PIECE_BYTES = 2**20
 """Of content that is read at a time, to be copied while the processor's cache holds it."""
+
+LARGEST_KEPT = 256 * 2**20
+"""Bytes of a row group that is kept because other windows draw from it too; a larger one is read
+again for each of them."""
+
+Rows = NDArray[np.int64]
 
 
 class _File(Protocol):
@@ -123,16 +131,9 @@ class ShardReader:
                 f"row group {row_group} has {found} rows, the manifest says {expected}"
             )
 
-    def records(self, row_group: int, manifest: Manifest) -> Iterator[Records]:
-        """The content of one row group of a dataset, piece by piece."""
-        first = 0
-        for batch in self.read(row_group, max(1, PIECE_BYTES // manifest.layout.size)):
-            try:
-                yield content_of(batch, manifest)
-            except ValueError as error:
-                where = f"row group {row_group}, rows from {first} on"
-                raise self.corrupt(f"{where}: {error}") from error
-            first += batch.num_rows
+    def row_group(self, number: int, manifest: Manifest) -> RowGroup:
+        """One row group of a dataset; nothing is read yet."""
+        return RowGroup(self, number, manifest)
 
     def corrupt(self, what: str) -> ShardCorrupt:
         """The error that names this shard."""
@@ -180,6 +181,59 @@ class ShardReader:
                 raise self.corrupt(f"column {name!r} is {actual}, not {expected}")
 
 
+class RowGroup:
+    """One row group of a shard: its content piece by piece, read or kept in memory.
+
+    Raises what ShardReader raises.
+    """
+
+    def __init__(self, reader: ShardReader, number: int, manifest: Manifest) -> None:
+        self._reader, self._number, self._manifest = reader, number, manifest
+        self._kept = list[pa.RecordBatch]()
+
+    def records(self, rows: Rows | None = None) -> Iterator[Records]:
+        """The records, or those at `rows` alone, which ascend; no others are decoded."""
+        first = 0
+        for piece in self._kept or self._pieces():
+            last = first + piece.num_rows
+            if rows is None:
+                yield self._content(piece, first)
+            else:
+                low, high = np.searchsorted(rows, (first, last))
+                if low < high:
+                    yield self._content(piece, first, _indices(rows[low:high] - first))
+            first = last
+
+    def keep(self) -> None:
+        """Hold it in memory as it is stored, unless it is larger than LARGEST_KEPT."""
+        pieces, size = list[pa.RecordBatch](), 0
+        for piece in self._pieces():
+            pieces.append(piece)
+            size += piece.nbytes
+            if size > LARGEST_KEPT:
+                return
+        self._kept = pieces
+
+    def _pieces(self) -> Iterator[pa.RecordBatch]:
+        rows = max(1, PIECE_BYTES // self._manifest.layout.size)
+        return self._reader.read(self._number, rows)
+
+    def _content(self, piece: pa.RecordBatch, first: int, rows: pa.Array | None = None) -> Records:
+        try:
+            return content_of(piece if rows is None else piece.take(rows), self._manifest)
+        except ValueError as error:
+            if rows is not None:
+                # Among all rows, so that the one at fault has its own number.
+                self._content(piece, first)
+            where = f"row group {self._number}, rows from {first} on"
+            raise self._reader.corrupt(f"{where}: {error}") from error
+
+
+def _indices(rows: Rows) -> pa.Array:
+    """Rows for `take`. Not `pa.array`, which imports pandas: a third of a second."""
+    return pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
+
+
 def content_columns(manifest: Manifest) -> dict[str, str]:
     """The types, by name, of the columns that hold the content and the label, in that order."""
     names = [modality(manifest.layout.modality).column_name]
@@ -215,9 +269,9 @@ class OpenShards:
         self._readers: OrderedDict[str, ShardReader] = OrderedDict()
         self._lock = threading.Lock()
 
-    def records(self, shard: Shard, row_group: int) -> Iterator[Records]:
-        """The content of one row group, piece by piece. Raises what ShardReader raises."""
-        return self._reader(shard).records(row_group, self._manifest)
+    def row_group(self, shard: Shard, number: int) -> RowGroup:
+        """One row group; nothing of it is read yet. Raises what ShardReader raises."""
+        return self._reader(shard).row_group(number, self._manifest)
 
     def close(self) -> None:
         """Close every file."""

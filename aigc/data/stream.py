@@ -7,8 +7,10 @@ they become a worker's batches, and a position.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from fractions import Fraction
 from typing import NamedTuple
 
 import torch
@@ -24,9 +26,10 @@ from aigc.errors import DataError
 from aigc.layout import Layout
 from aigc.modalities import modality
 
-WINDOW_RECORDS = 16_384
+WINDOW_RECORDS, WINDOW_ROW_GROUPS = 16_384, 4
 WINDOW_BYTES = 64 * 2**20
-"""A window, where none is asked for: so many records, or what so many bytes hold if it is fewer."""
+"""A window, where none is asked for: so many records and so many row groups, or what so many bytes
+hold if it is fewer."""
 
 
 class Position(NamedTuple):
@@ -43,16 +46,18 @@ class StreamConfig(Config):
     """How records are shuffled, and what becomes of an epoch's end.
 
     `window`: records that are shuffled among one another, which bounds the memory; by default
-    16,384, or what 64 MiB hold if that is fewer. `drop_last`: leave out the last, short batch.
+    16,384 or four row groups, or what 64 MiB hold if that is fewer. `drop_last`: leave out the
+    last, short batch.
     """
 
     window: int | None = Field(default=None, gt=0)
     drop_last: bool = True
 
 
-def default_window(layout: Layout) -> int:
-    """Records of a window where none is asked for."""
-    return min(WINDOW_RECORDS, max(1, WINDOW_BYTES // layout.size))
+def default_window(layout: Layout, row_group: int = 0) -> int:
+    """Records of a window where none is asked for and row groups have up to so many."""
+    wanted = max(WINDOW_RECORDS, WINDOW_ROW_GROUPS * row_group)
+    return min(wanted, max(1, WINDOW_BYTES // layout.size))
 
 
 class Stream:
@@ -81,11 +86,16 @@ class Stream:
         mixture = data if isinstance(data, Mixture) else Mixture(data)
         self._decode = modality(mixture.layout.modality).decode
         self._device = torch.device("cpu") if device is None else device
-        window = default_window(mixture.layout) if window is None else window
-        self._feeds, before = list[Feed](), 0
-        for dataset, count in mixture.parts(batch_size):
+        parts, before = list(mixture.parts(batch_size)), 0
+        self._feeds = list[Feed]()
+        for number, (dataset, count) in enumerate(parts):
             share = Share(rank, size, before, batch_size - count)
-            order = _order(dataset, split, count, window * count // batch_size, seed, drop_last)
+            part_of_window = Fraction(count, batch_size)
+            is_whole = drop_last or len(parts) > 1
+            # The same records twice in a mixture must not be in step.
+            key: list[int | str] = [dataset.manifest.digest, seed]
+            key += [number] if number else []
+            order = _order(dataset, split, count, key, window, part_of_window, is_whole)
             self._feeds.append(Feed(dataset, split, order, share, self._device.type == "cuda"))
             before += count
         orders = [feed.order for feed in self._feeds]
@@ -103,21 +113,29 @@ class Stream:
         with ExitStack() as stack:
             feeds = [stack.enter_context(closing(feed.batches(first))) for feed in self._feeds]
             for number, parts in enumerate(zip(*feeds, strict=True), start=first + 1):
-                batch = self._batch(functools.reduce(Records.followed_by, parts))
+                mine = functools.reduce(Records.followed_by, map(self._moved, parts))
+                batch = Batch(self._decode(mine.stored), mine.labels)
                 yield batch, Position(*divmod(number, self.batches_per_epoch))
 
-    def _batch(self, mine: Records) -> Batch:
-        if self._device.type != "cpu":
-            # As they are stored, because there they are a quarter of the bytes.
-            mine = Records(*Batch(*mine).to(self._device))
-        return Batch(self._decode(mine.stored), mine.labels)
+    def _moved(self, mine: Records) -> Records:
+        """To the device as they are stored, because there they are a quarter of the bytes."""
+        return mine if self._device.type == "cpu" else Records(*Batch(*mine).to(self._device))
 
 
 def _order(
-    dataset: Dataset, split: str, batch_size: int, window: int, seed: int, drop_last: bool
+    dataset: Dataset,
+    split: str,
+    batch_size: int,
+    key: Sequence[int | str],
+    window: int | None,
+    part_of_window: Fraction,
+    drop_last: bool,
 ) -> Order:
     shards = [[shard.row_groups[g] for g in shard.readable] for shard in dataset.shards(split)]
-    order = Order(shards, batch_size, window, (dataset.manifest.digest, seed), drop_last)
+    if window is None:
+        largest = max(itertools.chain.from_iterable(shards), default=0)
+        window = default_window(dataset.manifest.layout, largest)
+    order = Order(shards, batch_size, int(window * part_of_window), key, drop_last)
     if not order.batches_per_epoch:
         raise DataError(
             f"the {split} split of {dataset.reference} has {order.records} records, "

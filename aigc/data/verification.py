@@ -98,7 +98,7 @@ def _verify_group(
     reader: ShardReader, shard: Shard, group: int, dataset: Dataset
 ) -> Iterator[Damage]:
     try:
-        deque(reader.records(group, dataset.manifest), maxlen=0)
+        deque(reader.row_group(group, dataset.manifest).records(), maxlen=0)
     except ShardCorrupt as error:
         yield Damage(error.what, shard.path, (group,))
 

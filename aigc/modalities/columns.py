@@ -42,3 +42,8 @@ def raw_tensor(values: pa.Array, count: int, layout: Layout) -> Tensor:
     # Through DLPack, because torch warns when NumPy hands it memory that is read-only.
     flat = pa.Array.from_buffers(pa.uint8(), size, [None, content])
     return torch.utils.dlpack.from_dlpack(flat).view(count, *layout.shape)
+
+
+def holds_files(kind: str) -> bool:
+    """Whether a column of the Arrow type of that name holds files to be decoded, not raw bytes."""
+    return kind.startswith(("binary", "large_binary", "struct"))

@@ -197,7 +197,7 @@ def _content(dataset: Dataset) -> str:
     try:
         for shard in dataset.manifest.shards:
             for group in shard.readable:
-                for records in shards.records(shard, group):
+                for records in shards.row_group(shard, group).records():
                     digest.update(records.stored.numpy().tobytes())
                     if records.labels is not None:
                         digest.update(records.labels.numpy().tobytes())

@@ -38,7 +38,9 @@ def content(dataset: Dataset) -> list[bytes]:
     shards = OpenShards(dataset.location, dataset.manifest, 1)
     shard = dataset.manifest.shards[1]
     try:
-        pieces = [piece for group in shard.readable for piece in shards.records(shard, group)]
+        pieces = [
+            piece for group in shard.readable for piece in shards.row_group(shard, group).records()
+        ]
     finally:
         shards.close()
     return [
@@ -189,13 +191,13 @@ manifest = Manifest.model_validate_json(sys.stdin.read())
 dataset = Dataset(Path(), manifest)
 shards = OpenShards(dataset.location, manifest, 1)
 shard = manifest.shards[1]
-reading = shards.records(shard, 0)
+reading = shards.row_group(shard, 0).records()
 next(reading)
 path = dataset.location.folder / shard.path
 {damage}
 try:
     for group in shard.readable:
-        for _ in shards.records(shard, group):
+        for _ in shards.row_group(shard, group).records():
             pass
 except ShardCorrupt as error:
     print(error)

@@ -155,7 +155,7 @@ def test_eight_threads_read_one_shard_and_one_failure_is_theirs_alone(
     every = [(shard, group) for shard in there.manifest.shards for group in shard.readable]
 
     def count(place) -> int:
-        return sum(len(records.stored) for records in shards.records(*place))
+        return sum(len(records.stored) for records in shards.row_group(*place).records())
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(count, every * 3)) == [50] * 36

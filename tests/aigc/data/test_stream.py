@@ -162,8 +162,8 @@ def test_what_was_consumed_is_not_read_again(numbered: Numbered) -> None:
     stream = Stream(numbered(2000), "train", 50, seed=0, window=200)
     read = list[int]()
     feed = stream._feeds[0]
-    original = feed._read
-    feed._read = lambda group, is_whole: read.append(group) or original(group, is_whole)  # type: ignore[method-assign,func-returns-value]
+    original = feed._row_group
+    feed._row_group = lambda group, is_whole: read.append(group) or original(group, is_whole)  # type: ignore[method-assign,func-returns-value]
     first(stream, 1, Position(0, 30))
 
     assert 4 <= len(set(read)) <= 10
