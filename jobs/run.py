@@ -43,6 +43,7 @@ def execute(submission: Submission, session: Session, wait: bool = False) -> Out
             return done
         tracked = submission.open_run(session)
         with _closing(tracked, session):
+            submission.publish_what_is_left()
             submission.describe(tracked)
             extractor = functools.partial(_extractor, submission, session, named)
             attempt = Attempt(submission, session, tracked, extractor)

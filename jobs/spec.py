@@ -95,8 +95,8 @@ class TrainingData(Data):
     """What is trained on, and how it is read.
 
     `mixture` gives other datasets of the same layout their shares of every batch. `damaged` says
-    what happens to row groups that cannot be read: the job is refused, or it trains on a version
-    of the dataset without them, for which every byte is read first.
+    what happens to row groups that cannot be read: the job fails when it comes to one, or it
+    trains on versions of the datasets without them, for which every byte is read first.
     """
 
     mixture: dict[DatasetReference, Annotated[float, Field(gt=0, lt=1)]] = Field(

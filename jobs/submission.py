@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aigc.data.catalog import Dataset, find
+from aigc.data.catalog import Dataset, find, publish
 from aigc.data.files import digest_of, write_json, write_text
+from aigc.data.manifest import MANIFEST
 from aigc.data.mixture import Mixture
-from aigc.data.verification import verify, without
+from aigc.data.verification import remainder, verify
 from aigc.errors import DataError, FactoryError, ModelError
 from aigc.models import FAMILIES, build
 from cluster.code import code_digest
@@ -86,6 +87,12 @@ class Submission:
         tags = {"aigc.kind": self.spec.kind, "aigc.code": code_digest()}
         return session.tracking.run(self.id, self.spec.name, tags)
 
+    def publish_what_is_left(self) -> None:
+        """Publish the versions of its datasets that leave out what is damaged, if there are."""
+        for dataset in (self.dataset, *self.mixed_in):
+            if dataset is not None and not (dataset.folder / MANIFEST).exists():
+                publish(dataset.folder, dataset.manifest)
+
     def describe(self, tracked: TrackedRun) -> None:
         """Record what is asked, and what it is made from."""
         write_text(self.run.spec, as_document(self.spec))
@@ -152,13 +159,13 @@ def prepare(spec: Spec, session: Session, source: Source | None = None) -> Submi
     source = source or Source(spec.name, {}, {})
     with _placed(source, ("resources", "workers")):
         require_fit(spec.resources, session.place)
-    pinned, dataset, model = _pinned(spec, session, source)
-    mixed_in = _mixed_in(pinned, session)
+    mixed_in = _mixed_in(spec, session, source)
+    pinned, dataset, model = _pinned(spec, mixed_in, session, source)
     if found := list(_inabilities(pinned, dataset, mixed_in, model)):
         raise SpecInvalid([source.problem(path, message) for path, message in found])
     identity = digest_of([pinned.model_dump(mode="json"), code_digest()])
     run = session.workspace.run(f"{spec.name}-{identity[:10]}")
-    return Submission(pinned, run, dataset, model, mixed_in)
+    return Submission(pinned, run, dataset, model, tuple(other for other, _ in mixed_in))
 
 
 @contextmanager
@@ -171,8 +178,12 @@ def _placed(source: Source, path: FieldPath) -> Iterator[None]:
         raise type(error)(what, error.next_step) from error
 
 
+Mixed = Sequence[tuple[Dataset, float]]
+"""Datasets that are mixed into another one, and their shares of every batch."""
+
+
 def _pinned(
-    spec: Spec, session: Session, source: Source
+    spec: Spec, mixed_in: Mixed, session: Session, source: Source
 ) -> tuple[Spec, Dataset | None, ModelVersion | None]:
     """The spec with its references resolved to one version each, and what they refer to."""
     dataset, model, update = None, None, dict[str, Any]()
@@ -183,39 +194,39 @@ def _pinned(
     path, reference = _dataset_reference(spec, model)
     if reference is not None:
         with _placed(source, path):
-            dataset = find(session.workspace.datasets, reference)
-            if isinstance(spec, Train) and spec.data.damaged == "quarantine":
-                dataset = _undamaged(dataset, session)
+            dataset = _found(reference, spec, session)
         if isinstance(spec, Generate):
             data = Data(dataset=dataset.reference)
             update["evaluation"] = spec.evaluation.model_copy(update={"data": data})
         else:
             pinned: dict[str, Any] = {"dataset": dataset.reference}
             if isinstance(spec, Train):
-                pinned["mixture"] = _pinned_mixture(spec, session, source)
+                pinned["mixture"] = {other.reference: share for other, share in mixed_in}
             update["data"] = spec.data.model_copy(update=pinned)
     return spec.model_copy(update=update), dataset, model
 
 
-def _pinned_mixture(spec: Train, session: Session, source: Source) -> dict[str, float]:
+def _mixed_in(spec: Spec, session: Session, source: Source) -> Mixed:
+    """The other datasets of a mixture."""
+    mixture = spec.data.mixture if isinstance(spec, Train) else {}
     with _placed(source, ("data", "mixture")):
-        root = session.workspace.datasets
-        return {find(root, name).reference: share for name, share in spec.data.mixture.items()}
+        return [(_found(name, spec, session), share) for name, share in mixture.items()]
 
 
-def _mixed_in(spec: Spec, session: Session) -> tuple[Dataset, ...]:
-    """The other datasets of a pinned mixture."""
-    names = spec.data.mixture if isinstance(spec, Train) else ()
-    return tuple(find(session.workspace.datasets, name) for name in names)
-
-
-def _undamaged(dataset: Dataset, session: Session) -> Dataset:
-    """The dataset, or a version of it without the row groups that cannot be read."""
+def _found(reference: str, spec: Spec, session: Session) -> Dataset:
+    """The dataset, or what is left of it where a spec says to leave out what is damaged."""
+    dataset = find(session.workspace.datasets, reference)
+    if not isinstance(spec, Train) or spec.data.damaged == "refuse":
+        return dataset
     session.reporter.say(f"reading every byte of {dataset.reference}, as data.damaged asks")
     damages = verify(dataset)
     for damage in damages:
         session.reporter.say(f"quarantined: {damage}")
-    return without(dataset, damages) if any(each.row_groups for each in damages) else dataset
+    kept = remainder(dataset, damages)
+    if kept is not dataset:
+        counts = [sum(each.manifest.splits.values()) for each in (kept, dataset)]
+        session.reporter.say("{} of {} records are left".format(*counts))
+    return kept
 
 
 def _dataset_reference(spec: Spec, model: ModelVersion | None) -> tuple[FieldPath, str | None]:
@@ -235,7 +246,7 @@ def _dataset_reference(spec: Spec, model: ModelVersion | None) -> tuple[FieldPat
 def _inabilities(
     spec: Spec,
     dataset: Dataset | None,
-    mixed_in: Sequence[Dataset],
+    mixed_in: Mixed,
     model: ModelVersion | None,
 ) -> Iterator[tuple[FieldPath, str]]:
     """What only the model and the dataset themselves show: better now than after the training."""
@@ -260,14 +271,15 @@ def _inabilities(
         yield ("evaluation", "extractor"), message
 
 
-def _unreadable(
-    spec: Train, dataset: Dataset, mixed_in: Sequence[Dataset]
-) -> Iterator[tuple[FieldPath, str]]:
+def _unreadable(spec: Train, dataset: Dataset, mixed_in: Mixed) -> Iterator[tuple[FieldPath, str]]:
     """Why these datasets cannot be read in batches of that size."""
     batch, workers = spec.training.batch_size, spec.resources.workers
-    others = zip(mixed_in, spec.data.mixture.values(), strict=True)
+    references = [dataset.reference, *(other.reference for other, _ in mixed_in)]
+    if twice := sorted({each for each in references if references.count(each) > 1}):
+        yield ("data", "mixture"), f"must name other datasets, each once, not {twice[0]} again"
+        return
     try:
-        parts = list(Mixture(dataset, *others).parts(batch))
+        parts = list(Mixture(dataset, *mixed_in).parts(batch))
     except DataError as error:
         yield ("data", "mixture"), str(error).removesuffix(".")
         return

@@ -48,6 +48,14 @@ def without(dataset: Dataset, damages: list[Damage]) -> Dataset:
 
     Its shards are the same files. Raises DataError when nothing would be left.
     """
+    kept = remainder(dataset, damages)
+    return publish(kept.folder, kept.manifest)
+
+
+def remainder(dataset: Dataset, damages: list[Damage]) -> Dataset:
+    """What `without` publishes; the dataset itself when every row group can be read."""
+    if not any(damage.row_groups for damage in damages):
+        return dataset
     lost = defaultdict[str, set[int]](set)
     for damage in damages:
         lost[damage.path] |= {*damage.row_groups}
@@ -70,7 +78,7 @@ def without(dataset: Dataset, damages: list[Damage]) -> Dataset:
         }
     )
     manifest = manifest.model_copy(update={"version": manifest.content_digest()[:12]})
-    return publish(dataset.folder.parent / manifest.version, manifest)
+    return Dataset(dataset.folder.parent / manifest.version, manifest.sealed())
 
 
 def _verify_shard(dataset: Dataset, shard: Shard) -> Iterator[Damage]:

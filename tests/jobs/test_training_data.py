@@ -288,6 +288,7 @@ def test_damage_is_left_out_where_the_spec_allows_it_and_that_is_said(
     said = io.StringIO()
     with redirect_stderr(said):
         submission = prepared(session, PLAIN, "data.damaged=quarantine")
+        assert find(session.workspace.datasets, "digits") == dataset
         execute(submission, session)
     kept = find(session.workspace.datasets, "digits")
     rows = dataset.shards("train")[0].row_groups[0]
@@ -299,6 +300,30 @@ def test_damage_is_left_out_where_the_spec_allows_it_and_that_is_said(
     assert kept.manifest.splits["train"] == dataset.manifest.splits["train"] - rows
     assert load_model(submission.run.model).trained_on["dataset"] == kept.reference
     assert prepared(session, PLAIN, "data.damaged=quarantine").id == submission.id
+
+
+def test_damage_of_what_is_mixed_in_is_left_out_too(damaged: tuple[Session, Dataset]) -> None:
+    session, dataset = damaged
+    mixed = {"data.dataset": "others", "data.mixture": "{digits: 0.25}"}
+    settings = [f"{path}={value}" for path, value in mixed.items()]
+    submission = prepared(session, SPEC, *settings, "data.damaged=quarantine")
+    execute(submission, session)
+
+    (kept,) = submission.mixed_in
+    assert find(session.workspace.datasets, "digits").reference == kept.reference
+    assert kept.reference != dataset.reference
+    assert load_model(submission.run.model).trained_on["mixture"] == {kept.reference: 0.25}
+
+
+@pytest.mark.parametrize(
+    ("mixture", "again"), [("digits: 0.25", "digits"), ("others: 0.25, {others}: 0.25", "others")]
+)
+def test_a_dataset_is_mixed_in_once(mixture: str, again: str, session: Session) -> None:
+    others = find(session.workspace.datasets, "others").reference
+    text = SPEC.replace("others: 0.25", mixture.format(others=others))
+    (problem,) = mistakes(session, text)
+
+    assert f"5: data.mixture: must name other datasets, each once, not {again}@" in problem
 
 
 def test_quarantine_of_what_is_whole_is_the_dataset_itself(session: Session) -> None:

@@ -3,16 +3,21 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter
+from collections.abc import Iterator
 
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numbered import Numbered, make_numbered, numbers_of
 
-from aigc.data.batches import Batch
+from aigc.data import reader
+from aigc.data.batches import Batch, Records
 from aigc.data.catalog import Dataset
+from aigc.data.manifest import Manifest
 from aigc.data.mixture import Mixture
+from aigc.data.reader import ShardReader
 from aigc.data.stream import START, Position, Stream
 from aigc.errors import DataError, ShardCorrupt
 
@@ -180,12 +185,41 @@ def test_memory_is_used_again_and_batches_stay_what_they_were(numbered: Numbered
         assert batch.labels.tolist() == [number % 10 for number in numbers_of(batch)]
 
 
-def test_row_groups_larger_than_the_window_are_read_once_for_it(numbered: Numbered) -> None:
-    dataset = numbered(1000, group_records=500)
-    stream = Stream(dataset, "train", 10, seed=0, window=50)
+def test_row_groups_larger_than_the_window_are_read_once_for_it(
+    numbered: Numbered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = list[tuple[str, int]]()
+    original = ShardReader.read
+
+    def counted(reader: ShardReader, number: int, rows: int) -> Iterator[pa.RecordBatch]:
+        read.append((reader._name, number))
+        return original(reader, number, rows)
+
+    monkeypatch.setattr(ShardReader, "read", counted)
+    stream = Stream(numbered(1000, group_records=500), "train", 10, seed=0, window=50)
     seen = [number for batch, _ in first(stream, 100) for number in numbers_of(batch)]
 
     assert sorted(seen) == list(range(1000))
+    assert len(read) <= 3
+
+
+def test_only_the_dealt_rows_of_a_row_group_are_decoded(
+    numbered: Numbered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many workers there are, each record is decoded by one of them."""
+    decoded = list[int]()
+    original = reader.content_of
+
+    def counted(batch: pa.RecordBatch, manifest: Manifest) -> Records:
+        decoded.append(batch.num_rows)
+        return original(batch, manifest)
+
+    monkeypatch.setattr(reader, "content_of", counted)
+    dataset = numbered(1000, group_records=500)
+    for rank in range(4):
+        first(Stream(dataset, "train", 40, 0, rank, 4, window=200), 24)
+
+    assert 960 <= sum(decoded) <= 1400
 
 
 def test_a_mixture_has_each_dataset_in_every_batch_by_its_share(numbered: Numbered) -> None:
@@ -214,6 +248,32 @@ def test_a_mixture_is_the_same_on_any_number_of_workers(numbered: Numbered, work
     for (batch, after), *together in zip(whole, *parts, strict=True):
         assert numbers_of(batch) == [n for part, _ in together for n in numbers_of(part)]
         assert {position for _, position in together} == {after}
+
+
+def test_the_same_records_twice_in_a_mixture_are_not_in_step(numbered: Numbered) -> None:
+    dataset = numbered(1000)
+    batches = first(Stream(Mixture(dataset, (dataset, 0.5)), "train", 40, seed=0), 20)
+    numbers = [numbers_of(batch) for batch, _ in batches]
+
+    assert all(batch[:20] != batch[20:] for batch in numbers)
+
+
+def test_every_batch_of_a_mixture_is_whole(numbered: Numbered) -> None:
+    mixture = Mixture(numbered(103), (numbered(57, "other", first=5000), 0.3))
+    batches = first(Stream(mixture, "train", 10, seed=0, drop_last=False), 60)
+
+    assert {len(batch.records) for batch, _ in batches} == {10}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_how_many_threads_read_changes_nothing(numbered: Numbered, workers: int) -> None:
+    """One reads ahead only while batches are used, several always do."""
+    dataset = numbered(2000, group_records=70)
+    alone, several = (Stream(dataset, "train", 20, 0, 0, workers, window=150) for _ in range(2))
+    several._feeds[0]._readers = 4
+
+    for (one, _), (other, _) in zip(first(alone, 250), first(several, 250), strict=True):
+        assert numbers_of(one) == numbers_of(other)
 
 
 def test_a_mixture_of_different_layouts_is_refused(numbered: Numbered, digits: Dataset) -> None:
