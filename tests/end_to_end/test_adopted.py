@@ -95,7 +95,7 @@ def test_a_folder_is_adopted_trained_on_damaged_and_trained_on_without(
         "was there already"
         in place.aigc("data", "adopt", f"{place.lake}/", "--name", "lake").stderr
     )
-    assert "every one can be read" in place.aigc("data", "verify", "lake").stderr
+    assert "contents and labels can be read" in place.aigc("data", "verify", "lake").stderr
 
     whole = place.dataset
     trained = place.submit()
