@@ -1,4 +1,4 @@
-"""Adopting files that are there already: their footers are read, and only a manifest is written."""
+"""Adopting files that are there already: little of them is read, and only a manifest is written."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import json
 import math
 import os
 import re
-from collections.abc import Collection
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,14 +25,23 @@ from aigc.data.footers import PARQUET, Ending, read_ending
 from aigc.data.manifest import MANIFEST, NAME, Manifest, Shard
 from aigc.data.reader import ShardReader
 from aigc.data.shards import LABEL
-from aigc.data.storage import CREDENTIALS, Location
-from aigc.errors import FactoryError, ImportRefused, first_line
+from aigc.data.storage import PLACE, Location
+from aigc.errors import FactoryError, ImportRefused, ShardCorrupt, first_line
 from aigc.layout import Layout
 from aigc.modalities import modality
 from aigc.modalities.image import can_hold_images, shape_of
 
+if TYPE_CHECKING:
+    from aigc.data.importers.importing import Map
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
 SUFFIXES = (PARQUET, ".arrow", ".feather", ".ipc")
+CHANNELS = (1, 3)
 MAX_CLASSES = 10_000
+THREADS = 8
+"""Files that are read at once; of what is far away, nearly all of the time is waiting."""
 SPLITS = {"train": "train", "test": "test", "valid": "validation", "validation": "validation"}
 SPLITS |= {"val": "validation", "dev": "validation"}
 """The split of a file by the first word of its path that is one of these; train by default."""
@@ -53,13 +64,25 @@ class _File(NamedTuple):
     ending: Ending
 
 
+def in_threads(function: Callable[[Input], Output], inputs: Sequence[Input], /) -> Iterator[Output]:
+    """`function` of each input, in their order, some of them at once."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield from pool.map(function, inputs)
+
+
 def adopt(
-    root: Path, source: str, name: str, description: Description = Description()
+    root: Path,
+    source: str,
+    name: str,
+    description: Description = Description(),
+    map: Map = in_threads,
 ) -> tuple[Dataset, bool]:
     """The dataset NAME of the Parquet and Arrow IPC files in `source`, a folder or a URI; and
-    whether it was made just now.
+    whether it was made just now. Files without a record are left out.
 
-    Nothing is copied. What cannot be known from the footers must be in the description. Raises
+    Nothing is copied. Of the files, the footers are read; the first image, where neither the
+    description nor the column's type says its shape; and all labels, where neither the description
+    nor the schema says the names of the classes. `map` does the work of all files. Raises
     ImportRefused, StorageUnavailable.
     """
     if not re.fullmatch(NAME, name):
@@ -68,12 +91,12 @@ def adopt(
             "Give as --name up to 40 of a-z, 0-9 and -, the first no -",
         )
     location = Location(_uri(source))
-    files = [_file(location, path) for path in _files(location)]
-    filled = [file for file in files if file.shard.records]
-    if not filled:
+    found = sorted(map(partial(_file, location), _files(location)), key=lambda f: f.shard.path)
+    files = [file for file in found if file.shard.records]
+    if not files:
         raise ImportRefused(f"the files in {location} hold no record", "Check the folder's name")
-    names, layout = _described(location, filled, description)
-    schema = filled[0].ending.schema
+    names, layout = _described(location, files, description, map)
+    schema = files[0].ending.schema
     manifest = Manifest(
         name=name,
         version="unnamed",
@@ -95,14 +118,16 @@ def adopt(
 def _uri(source: str) -> str:
     is_uri = "://" in source
     if is_uri and not Location(source).is_local:
-        if CREDENTIALS.search(source):
+        if Location(source).may_hold_secrets:
             raise ImportRefused(
-                "the URI holds credentials, which a manifest would show to everyone",
-                "Put them into the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+                "the URI says more than where the files lie, and a manifest shows it to everyone",
+                "Put credentials into the environment, as AWS_ACCESS_KEY_ID and "
+                f"AWS_SECRET_ACCESS_KEY; the query may hold {', '.join(PLACE)}",
             )
         return source.rstrip("/")
     folder = Location(source).folder if is_uri else Path(source).expanduser()
     folder = Path(os.path.abspath(folder))
+    _require_text(str(folder))
     if not folder.is_dir():
         raise ImportRefused(f"{folder} is no folder", "Give a folder of Parquet files, or a URI")
     return folder.as_uri()
@@ -118,9 +143,17 @@ def _files(location: Location) -> list[str]:
     if not paths:
         raise ImportRefused(
             f"there is no Parquet or Arrow IPC file in {location}",
-            f"Files must be called *{', *'.join(SUFFIXES)}",
+            f"Files must be called *{', *'.join(SUFFIXES)}; links to folders are not followed",
         )
+    for path in paths:
+        _require_text(f"{location}/{path}")
     return paths
+
+
+def _require_text(path: str) -> None:
+    """A manifest is UTF-8; a path of this machine can be any bytes."""
+    if (shown := os.fsencode(path).decode("utf-8", "backslashreplace")) != path:
+        raise ImportRefused(f"the path {shown} is not UTF-8", "Rename the file or the folder")
 
 
 def _is_hidden(path: str) -> bool:
@@ -154,7 +187,7 @@ def _split(path: str) -> str:
 
 
 def _described(
-    location: Location, files: list[_File], description: Description
+    location: Location, files: list[_File], description: Description, map: Map
 ) -> tuple[dict[str, str], Layout]:
     """The files' names of the layout's columns, and the layout."""
     schema = files[0].ending.schema
@@ -168,7 +201,7 @@ def _described(
     names = {"image": column} | ({LABEL: label} if label else {})
     _require_same(location, files, names.values())
     shape = _shape(location, files[0], column, description)
-    labels = _classes(location, files, label, description) if label else ()
+    labels = _classes(location, files, label, description, map) if label else ()
     return names, Layout(modality="image", shape=shape, labels=labels)
 
 
@@ -212,7 +245,8 @@ def _shape(
 ) -> tuple[int, ...]:
     """(channels, height, width): as described, as the column's type says, or as the first image."""
     kind = file.ending.schema.field(column).type
-    shape, size = description.shape or _tensor_shape(kind), _size(kind)
+    said, size = _tensor_shape(column, kind), _size(kind)
+    shape = description.shape or said
     if shape is None and size is None:
         shape = _first_shape(location, file, column)
     if shape is None:
@@ -220,22 +254,28 @@ def _shape(
             f"column {column!r} is {kind}, which does not say what shape an image has",
             "Give --shape CHANNELS,HEIGHT,WIDTH",
         )
-    if len(shape) != 3 or min(shape) < 1 or size not in (None, math.prod(shape)):
-        shown = "×".join(map(str, shape))
+    is_image = len(shape) == 3 and shape[0] in CHANNELS and min(shape) > 0
+    if not is_image or said not in (None, shape) or size not in (None, math.prod(shape)):
         raise ImportRefused(
-            f"column {column!r} is {kind}, which cannot be images of {shown}",
-            "Give their --shape CHANNELS,HEIGHT,WIDTH",
+            f"column {column!r} is {kind}, which cannot be images of {'×'.join(map(str, shape))}",
+            "Give their --shape CHANNELS,HEIGHT,WIDTH, of 1 or 3 channels; what is stored in "
+            "another order must be rewritten, the channels first",
         )
     return shape
 
 
-def _tensor_shape(kind: pa.DataType) -> tuple[int, ...] | None:
-    """The shape that a column of tensors says, unless its axes are stored in another order."""
+def _tensor_shape(column: str, kind: pa.DataType) -> tuple[int, ...] | None:
+    """The shape that a column of tensors says, if they have two or three axes."""
     if not isinstance(kind, pa.FixedShapeTensorType):
         return None
-    if kind.permutation is not None and kind.permutation != sorted(kind.permutation):
-        return None
-    return (1,) * (3 - len(kind.shape)) + tuple(kind.shape)
+    axes = "".join(name[:1].lower() for name in kind.dim_names or ())
+    is_permuted = kind.permutation not in (None, [*range(len(kind.shape))])
+    if not "chw".endswith(axes) or (is_permuted and not axes):
+        raise ImportRefused(
+            f"column {column!r} is {kind}, whose axes are not channels, height, width",
+            "Rewrite it in that order, the channels first",
+        )
+    return (1,) * (3 - len(kind.shape)) + tuple(kind.shape) if len(kind.shape) in (2, 3) else None
 
 
 def _size(kind: pa.DataType) -> int | None:
@@ -251,7 +291,7 @@ def _first_shape(location: Location, file: _File, column: str) -> tuple[int, ...
     """The shape of a shard's first image."""
     types = {column: str(file.ending.schema.field(column).type)}
     group = next(group for group, rows in enumerate(file.shard.row_groups) if rows)
-    with closing(ShardReader(location, file.shard, types)) as reader:
+    with _for_the_first_time(), closing(ShardReader(location, file.shard, types)) as reader:
         try:
             return shape_of(next(reader.read(group, 1)).column(0))
         except ValueError as error:
@@ -261,28 +301,41 @@ def _first_shape(location: Location, file: _File, column: str) -> tuple[int, ...
             ) from error
 
 
+@contextmanager
+def _for_the_first_time() -> Iterator[None]:
+    """Damage is reported as of files, since there is no dataset yet. Raises ImportRefused."""
+    try:
+        yield
+    except ShardCorrupt as error:
+        raise ImportRefused(
+            error.what,
+            "Mend the file, move it out of the folder, or import what is in order: "
+            "aigc data import parquet",
+        ) from error
+
+
 def _classes(
-    location: Location, files: list[_File], label: str, description: Description
+    location: Location, files: list[_File], label: str, description: Description, map: Map
 ) -> tuple[str, ...]:
     """Names of classes: as described, as Hugging Face wrote them, or the numbers that occur, for
     which the column of labels is read."""
     if names := description.classes or _written_names(files, label):
         return names
-    found = [_extremes(location, file, label) for file in files]
+    found = list(map(partial(_extremes, location, label), files))
     lowest, highest = min(low for low, _ in found), max(high for _, high in found)
     if lowest < 0 or highest >= MAX_CLASSES:
         raise ImportRefused(
             f"column {label!r} holds {lowest} … {highest}; labels are 0 … {MAX_CLASSES - 1}",
             "Give the names of all classes as --classes, or name another column with --label",
         )
-    return tuple(map(str, range(highest + 1)))
+    return tuple(str(number) for number in range(highest + 1))
 
 
-def _extremes(location: Location, file: _File, label: str) -> tuple[int, int]:
+def _extremes(location: Location, label: str, file: _File) -> tuple[int, int]:
     """The smallest and the largest label of a file. Its statistics would say it, but PyArrow ends
     the process on some that are damaged."""
     types = {label: str(file.ending.schema.field(label).type)}
-    with closing(ShardReader(location, file.shard, types)) as reader:
+    with _for_the_first_time(), closing(ShardReader(location, file.shard, types)) as reader:
         columns = [b.column(0) for g in file.shard.readable for b in reader.read(g)]
     extremes = pc.min_max(pa.chunked_array(columns))
     return extremes["min"].as_py(), extremes["max"].as_py()

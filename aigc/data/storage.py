@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -23,6 +24,13 @@ FIRST_WAIT_S = 0.2
 
 CREDENTIALS = re.compile("//[^/@]*:.*@")
 """USER:PASSWORD@ in a URI."""
+
+PLACE = (
+    *("region", "endpoint_override", "scheme", "project_id", "retry_limit_seconds"),
+    *("tls_ca_file_path", "tls_ca_dir_path", "tls_verify_certificates", "enable_tls"),
+    *("blob_storage_authority", "dfs_storage_authority", "credential_kind", "client_id"),
+)
+"""What the query of a URI may say of S3, Google's or Azure's storage and be shown to everyone."""
 
 LASTING = re.compile(
     "ACCESS_DENIED|INVALID_ACCESS_KEY_ID|INVALID_CLIENT_TOKEN_ID|SIGNATURE_DOES_NOT_MATCH"
@@ -42,7 +50,7 @@ class Location:
     @property
     def is_local(self) -> bool:
         """Whether it is a folder of this machine."""
-        return urlsplit(self.uri).scheme == "file"
+        return self.uri.lower().startswith("file:")
 
     @property
     def folder(self) -> Path:
@@ -61,8 +69,18 @@ class Location:
             return filesystem.open_input_file(full)
         return pa.PythonFile(_RemoteFile(filesystem, full, f"{self}/{path}"), mode="r")
 
+    @property
+    def may_hold_secrets(self) -> bool:
+        """Whether the URI says more than where the folder is."""
+        query = parse_qsl(self.uri.partition("?")[2], keep_blank_values=True)
+        is_more = any(key not in PLACE for key, _ in query)
+        return is_more or CREDENTIALS.search(self.uri) is not None
+
     def files(self) -> list[str]:
-        """The paths of all files of this folder, sorted. Raises StorageUnavailable."""
+        """The paths of all files of this folder, sorted. Links to folders are not followed: they
+        may lead back. Raises FileNotFoundError, StorageUnavailable."""
+        if self.is_local:
+            return sorted(_insisting(lambda: _files_in(self.folder), str(self)))
         filesystem, folder = _connected(self.uri)
         selector = fs.FileSelector(folder, recursive=True)
         found = _insisting(lambda: filesystem.get_file_info(selector), str(self))
@@ -73,6 +91,17 @@ class Location:
         """Without credentials, even where a slash in them was not escaped."""
         shown = self.folder if self.is_local else CREDENTIALS.sub("//", self.uri.partition("?")[0])
         return str(shown).rstrip("/")
+
+
+def _files_in(folder: Path) -> list[str]:
+    """The relative paths of the files of a folder of this machine, however deep."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    walked = os.walk(folder, onerror=refuse)
+    paths = [os.path.join(parent, name) for parent, _, names in walked for name in names]
+    return [os.path.relpath(path, folder) for path in paths if os.path.isfile(path)]
 
 
 class _RemoteFile(io.RawIOBase):

@@ -32,8 +32,10 @@ class Damage:
 def verify(dataset: Dataset) -> list[Damage]:
     """What is missing, changed or foreign in a dataset; empty when nothing is.
 
-    Reads every byte of every shard; of a generated dataset, also every sample's id.
-    Raises ManifestInvalid if the manifest was changed, StorageUnavailable.
+    A shard on this machine whose hash the manifest has is hashed. Of the others, and of those that
+    were changed, the footer must be the published one, and every content and label that is not
+    quarantined is read. Of a generated dataset, so is every sample's id. Raises ManifestInvalid if
+    the manifest was changed, StorageUnavailable.
     """
     read_manifest(dataset.folder)
     found = [
@@ -41,6 +43,16 @@ def verify(dataset: Dataset) -> list[Damage]:
     ]
     found += _foreign(dataset)
     return found or _verify_samples(dataset)
+
+
+def proof(dataset: Dataset) -> str:
+    """What it means that `verify` has found nothing."""
+    shards = dataset.manifest.shards
+    hashed = sum(_is_hashed(dataset, shard) and not shard.quarantined for shard in shards)
+    if hashed == len(shards):
+        return "every file has its published hash"
+    of = f"{hashed} of {len(shards)} files have their published hash; of the others, "
+    return f"{of if hashed else ''}footers are as published, and contents and labels can be read"
 
 
 def without(dataset: Dataset, damages: list[Damage]) -> Dataset:
@@ -65,7 +77,7 @@ def remainder(dataset: Dataset, damages: list[Damage]) -> Dataset:
         )
         for shard in dataset.manifest.shards
     ]
-    kept = [shard for shard in shards if shard.readable]
+    kept = [shard for shard in shards if shard.records]
     if not kept:
         raise DataError(f"{dataset.reference} has no undamaged row group", "Import it again")
     quarantined = {"quarantined": [damage.what for damage in damages if damage.row_groups]}
@@ -82,7 +94,7 @@ def remainder(dataset: Dataset, damages: list[Damage]) -> Dataset:
 
 
 def _verify_shard(dataset: Dataset, shard: Shard) -> Iterator[Damage]:
-    is_hashed = shard.sha256 is not None and dataset.location.is_local
+    is_hashed = _is_hashed(dataset, shard)
     changed = _changed(dataset, shard) if is_hashed else None
     if is_hashed and not changed:
         return
@@ -100,6 +112,10 @@ def _verify_shard(dataset: Dataset, shard: Shard) -> Iterator[Damage]:
     yield from broken
     if changed and not broken and not shard.quarantined:
         yield Damage(f"{changed}, yet every record can be read", shard.path)
+
+
+def _is_hashed(dataset: Dataset, shard: Shard) -> bool:
+    return shard.sha256 is not None and dataset.location.is_local
 
 
 def _verify_group(

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("dataset", "modality", "records", "splits", "bytes", "created")
 WORTH_WATCHING = 8
-"""Steps of an import; fewer are over soon."""
+"""Parts of an import, files to adopt; fewer are over soon."""
+LARGE_ROW_GROUP = 256 * 2**20
+"""Bytes of its records, decoded."""
 
 
 def _shape(
@@ -46,8 +48,13 @@ def _shares(
 
 
 def _classes(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
-    names = tuple(value.split(",")) if value else ()
-    return tuple(map(str, range(int(value)))) if value and value.isdecimal() else names
+    if not value or not value.isdecimal():
+        return tuple(value.split(",")) if value else ()
+    from aigc.data.adopt import MAX_CLASSES
+
+    if len(value) > len(str(MAX_CLASSES)) or int(value) > MAX_CLASSES:
+        raise click.BadParameter(f"there are up to {MAX_CLASSES} classes", context, option)
+    return tuple(map(str, range(int(value))))
 
 
 @click.group()
@@ -165,13 +172,15 @@ def show(invocation: Invocation, dataset: str, output: Output) -> None:
 @click.option("--quarantine", is_flag=True, help="Publish a version without what is damaged.")
 @click.pass_obj
 def verify(invocation: Invocation, dataset: str, quarantine: bool) -> None:
-    """Read every byte of a dataset: nothing may be missing, changed, twice or foreign.
+    """Check that nothing of a dataset is missing, changed, twice or foreign.
 
-    With --quarantine, row groups that cannot be read are left out of a new version.
+    Files with a published hash are hashed; of others, as adopted and quarantined ones, the footer
+    is, and every content and label is read. With --quarantine, row groups that cannot be read are
+    left out of a new version.
     """
     from aigc.data.catalog import find
+    from aigc.data.verification import proof, without
     from aigc.data.verification import verify as check
-    from aigc.data.verification import without
     from aigc.errors import ShardCorrupt
 
     found = find(invocation.open().datasets, dataset)
@@ -180,9 +189,7 @@ def verify(invocation: Invocation, dataset: str, quarantine: bool) -> None:
         message(f"{found.reference}: {damage}")
     records = sum(found.manifest.splits.values())
     if not damages:
-        hashed = all(shard.sha256 for shard in found.manifest.shards)
-        proof = "every hash as published" if hashed else "every one can be read"
-        message(f"{found.reference} is whole: {records} records, {proof}")
+        message(f"{found.reference} is whole: {records} records; {proof(found)}")
     elif quarantine and any(damage.row_groups for damage in damages):
         kept = without(found, damages)
         left = sum(kept.manifest.splits.values())
@@ -201,7 +208,12 @@ def verify(invocation: Invocation, dataset: str, quarantine: bool) -> None:
 @click.option("--column", metavar="COLUMN", help="The images, if more than one column can be.")
 @click.option("--label", metavar="COLUMN", help="The class as an integer; by default label.")
 @click.option("--shape", metavar="C,H,W", callback=_shape, help="Of images that are raw bytes.")
-@click.option("--classes", metavar="NAME,…", callback=_classes, help="Names of the classes.")
+@click.option(
+    "--classes",
+    metavar="NAME,…",
+    callback=_classes,
+    help="Names of the classes, or how many there are; else they may have to be counted.",
+)
 @output_option
 @click.pass_obj
 def adopt(
@@ -210,14 +222,16 @@ def adopt(
     """Use the Parquet and Arrow IPC files in LOCATION, a folder or a URI as s3://bucket/folder,
     as a dataset where they lie.
 
-    Only the footers are read, and only a manifest is written. A file is of the split that its
-    path names: train, validation or test.
+    Only a manifest is written. Only the footers are read; one image, where nothing else says the
+    shape; and the column of labels, where nothing says the names of the classes. A file is of the
+    split that its path names: train, validation or test. Links to folders are not followed.
     """
-    from aigc.data.adopt import Description
+    from aigc.data.adopt import Description, in_threads
     from aigc.data.adopt import adopt as adopt_files
 
-    root = invocation.open().datasets
-    dataset, made = adopt_files(root, location, name, Description(**described))
+    root, map = invocation.open().datasets, _watched(in_threads, "adopting")
+    dataset, made = adopt_files(root, location, name, Description(**described), map)
+    _warn_of_large_row_groups(dataset.manifest)
     message(f"adopted {dataset.reference}" if made else f"{dataset.reference} was there already")
     show_one(_summary(dataset), output)
 
@@ -234,7 +248,18 @@ def _summary(dataset: Any) -> dict[str, object]:
     }
 
 
-def _watched(run: Map) -> Map:
+def _warn_of_large_row_groups(manifest: Any) -> None:
+    size = manifest.layout.size
+    largest = max(rows * size for shard in manifest.shards for rows in shard.row_groups)
+    if largest > LARGE_ROW_GROUP:
+        rows = max(1, LARGE_ROW_GROUP // size)
+        message(
+            f"a row group holds {largest / 2**20:.0f} MiB of decoded records, which may have to be "
+            f"in memory at once: rewrite the files with a row_group_size of up to {rows}"
+        )
+
+
+def _watched(run: Map, label: str = "importing") -> Map:
     """The same map, with its progress shown where there is some to wait for."""
 
     def watched(
@@ -243,7 +268,7 @@ def _watched(run: Map) -> Map:
         if len(inputs) < WORTH_WATCHING:
             yield from run(function, inputs)
             return
-        with Reporter().progress("importing", len(inputs)) as progress:
+        with Reporter().progress(label, len(inputs)) as progress:
             for done, result in enumerate(run(function, inputs), start=1):
                 progress.update(done)
                 yield result

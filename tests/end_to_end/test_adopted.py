@@ -16,6 +16,7 @@ from PIL import Image
 from aigc.data.catalog import Dataset, find
 from aigc.models.artifact import load_model
 from jobs.cli import main
+from jobs.commands import data
 
 SPEC = """kind: train
 name: lake
@@ -95,7 +96,7 @@ def test_a_folder_is_adopted_trained_on_damaged_and_trained_on_without(
         "was there already"
         in place.aigc("data", "adopt", f"{place.lake}/", "--name", "lake").stderr
     )
-    assert "every one can be read" in place.aigc("data", "verify", "lake").stderr
+    assert "contents and labels can be read" in place.aigc("data", "verify", "lake").stderr
 
     whole = place.dataset
     trained = place.submit()
@@ -121,6 +122,36 @@ def test_a_folder_is_adopted_trained_on_damaged_and_trained_on_without(
     assert trained_on(place, kept)["dataset"] == place.dataset.reference
     assert place.aigc("data", "verify", "lake").code == 0
     assert place.aigc("data", "verify", whole.reference).code == 100
+
+
+def test_what_takes_long_or_much_memory_is_said(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pq.read_table(next((place.lake / "data").glob("test-*.parquet")))
+    folder = place.workspace.parent / "many"
+    folder.mkdir()
+    for number in range(data.WORTH_WATCHING):
+        pq.write_table(table, folder / f"{number}.parquet", row_group_size=GROUP)
+    adopt = "data", "adopt", str(folder), "--name", "many"
+    quiet = place.aigc(*adopt)
+    monkeypatch.setattr(data, "LARGE_ROW_GROUP", 10 * 64)
+    warned = place.aigc(*adopt)
+
+    assert (quiet.code, warned.code) == (0, 0)
+    assert "adopting: 8/8" in quiet.stderr
+    assert "decoded records" not in quiet.stderr
+    assert "decoded records" in warned.stderr
+    assert "row_group_size of up to 10\n" in warned.stderr
+
+
+@pytest.mark.parametrize("count", ["10001", "100000000", "9" * 5000])
+def test_more_classes_than_anybody_has_are_wrong_usage(place: Place, count: str) -> None:
+    words = "data", "adopt", str(place.lake), "--name", "classes", "--classes"
+
+    assert place.aigc(*words, "10000").code == 0
+    refused = place.aigc(*words, count)
+    assert refused.code == 2
+    assert "up to 10000 classes" in refused.stderr
 
 
 def trained_on(place: Place, said: Said) -> dict[str, object]:

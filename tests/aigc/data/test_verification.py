@@ -15,7 +15,7 @@ from aigc.data.adopt import adopt
 from aigc.data.catalog import Dataset, find, publish
 from aigc.data.shards import SAMPLE, shard_of
 from aigc.data.stream import Stream
-from aigc.data.verification import verify, without
+from aigc.data.verification import proof, verify, without
 from aigc.errors import DataError, ShardCorrupt
 
 Damaging = Callable[[Path], None]
@@ -58,6 +58,17 @@ def lost(*groups: int) -> list[int]:
 
 def test_what_is_whole_is_said_to_be(dataset: Dataset) -> None:
     assert verify(dataset) == []
+    is_hashed = dataset.manifest.shards[0].sha256 is not None
+    assert proof(dataset).startswith("every file has its" if is_hashed else "footers are as")
+
+
+def test_no_hash_is_claimed_for_a_file_of_which_a_part_is_left_out(numbered: Numbered) -> None:
+    dataset = numbered(1000, group_records=100)
+    flip(shard(dataset), 2)
+    kept = without(dataset, verify(dataset))
+
+    assert verify(kept) == []
+    assert proof(kept).startswith("1 of 2 files have their published hash; of the others, footers")
 
 
 @pytest.mark.parametrize("column", [0, 1])
@@ -190,6 +201,21 @@ def test_damage_that_comes_later_is_left_out_too(dataset: Dataset) -> None:
     assert numbers(second) == lost(7, 9)
     assert verify(second) == []
     assert without(dataset, verify(dataset)).reference == second.reference
+
+
+def test_a_shard_of_which_no_record_is_left_is_left_out(numbered: Numbered, tmp_path: Path) -> None:
+    folder = numbered(1000).folder / "shards"
+    path = folder / "test.parquet"
+    table = pq.read_table(folder / "train-00000.parquet")
+    with pq.ParquetWriter(path, table.schema, write_page_checksum=True) as file:
+        file.write_table(table[:0])
+        file.write_table(table)
+    dataset, _ = adopt(tmp_path / "datasets", str(folder), "lake")
+    flip(path, 1)
+    kept = without(dataset, verify(dataset))
+
+    assert dataset.manifest.splits["test"] == len(table)
+    assert list(kept.manifest.splits) == ["train"]
 
 
 def test_nothing_is_published_when_nothing_is_left(dataset: Dataset) -> None:
