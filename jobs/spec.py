@@ -96,7 +96,7 @@ class TrainingData(Data):
 
     `mixture` gives other datasets of the same layout their shares of every batch. `damaged` says
     what happens to row groups that cannot be read: the job fails when it comes to one, or it
-    trains on versions of the datasets without them, for which every byte is read first.
+    trains on versions of the datasets without them, for which they are verified first.
     """
 
     mixture: dict[DatasetReference, Annotated[float, Field(gt=0, lt=1)]] = Field(

@@ -218,7 +218,7 @@ def _found(reference: str, spec: Spec, session: Session) -> Dataset:
     dataset = find(session.workspace.datasets, reference)
     if not isinstance(spec, Train) or spec.data.damaged == "refuse":
         return dataset
-    session.reporter.say(f"reading every byte of {dataset.reference}, as data.damaged asks")
+    session.reporter.say(f"verifying {dataset.reference}, as data.damaged asks")
     damages = verify(dataset)
     for damage in damages:
         session.reporter.say(f"quarantined: {damage}")

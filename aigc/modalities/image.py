@@ -98,7 +98,10 @@ def can_hold_images(kind: pa.DataType) -> bool:
 
 def shape_of(column: pa.Array) -> tuple[int, ...]:
     """(channels, height, width) of the first image file of a column. Raises ValueError."""
-    return read_image(_files(column)[0].as_buffer()).shape
+    file = _files(column)[0]
+    if not file.is_valid:
+        raise ValueError("the first value is null")
+    return read_image(file.as_buffer()).shape
 
 
 def _decoded(column: pa.Array, layout: Layout) -> Tensor:

@@ -50,7 +50,7 @@ def _shares(
 def _classes(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
     if not value or not value.isdecimal():
         return tuple(value.split(",")) if value else ()
-    from aigc.data.adopt import MAX_CLASSES
+    from aigc.data.description import MAX_CLASSES
 
     if len(value) > len(str(MAX_CLASSES)) or int(value) > MAX_CLASSES:
         raise click.BadParameter(f"there are up to {MAX_CLASSES} classes", context, option)
@@ -226,8 +226,9 @@ def adopt(
     shape; and the column of labels, where nothing says the names of the classes. A file is of the
     split that its path names: train, validation or test. Links to folders are not followed.
     """
-    from aigc.data.adopt import Description, in_threads
     from aigc.data.adopt import adopt as adopt_files
+    from aigc.data.adopt import in_threads
+    from aigc.data.description import Description
 
     root, map = invocation.open().datasets, _watched(in_threads, "adopting")
     dataset, made = adopt_files(root, location, name, Description(**described), map)

@@ -17,9 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
-from aigc.data.adopt import Description, adopt
+from aigc.data.adopt import adopt
 from aigc.data.catalog import Dataset, find
+from aigc.data.description import Description
 from aigc.data.footers import read_ending
+from aigc.data.reader import OpenShards
 from aigc.data.shards import table_of
 from aigc.data.stream import Stream
 from aigc.data.verification import verify
@@ -627,3 +629,17 @@ def test_a_version_is_the_same_wherever_it_is_made(tmp_path: Path) -> None:
     two, _ = adopt(tmp_path / "two", os.path.relpath(folder), "lake", SHAPED)
 
     assert (one.reference, one.manifest.digest) == (two.reference, two.manifest.digest)
+
+
+def test_a_value_that_is_no_image_has_its_own_number_whichever_rows_are_wanted(
+    tmp_path: Path, adopted: Callable[..., Dataset]
+) -> None:
+    files = [*PNG]
+    files[5] = b"no image"
+    dataset = adopted(write(tmp_path / "lake" / "a.parquet", table(pa.array(files))), SHAPED)
+    (shard,) = dataset.manifest.shards
+    group = OpenShards(dataset.location, dataset.manifest, 1).row_group(shard, 0)
+
+    assert sum(len(records.stored) for records in group.records(np.array([1, 4, 7]))) == 3
+    with pytest.raises(ShardCorrupt, match=r"row group 0, rows from 0 on: .*value 5: no image"):
+        list(group.records(np.array([1, 5, 7])))

@@ -24,8 +24,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from aigc.data.adopt import Description, adopt
+from aigc.data.adopt import adopt
 from aigc.data.catalog import Dataset
+from aigc.data.description import Description
 from aigc.data.reader import OpenShards
 from aigc.errors import FactoryError
 

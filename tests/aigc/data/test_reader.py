@@ -266,7 +266,8 @@ def test_a_null_is_named(name: str, made: Dataset, copied: Copy, table: pa.Table
 ADOPTED = """
 import sys
 from pathlib import Path
-from aigc.data.adopt import Description, adopt
+from aigc.data.adopt import adopt
+from aigc.data.description import Description
 from aigc.errors import ShardCorrupt
 
 folder = Path(sys.argv[1])
