@@ -70,23 +70,26 @@ class Feed:
         epoch, batch = divmod(first, self.order.batches_per_epoch)
         windows = self.order.windows(epoch, batch)
         pool = ThreadPoolExecutor(self._readers, thread_name_prefix="stream")
-        block = self._begin(next(windows))
-        skip, used_seconds = batch - block.window.first, math.inf
+        block, used_seconds = self._begin(next(windows)), math.inf
+        batches = block.batches(batch - block.window.first)
         try:
+            block.fill()
+            # Before anything is read ahead: somebody waits for it.
+            yield next(batches)
             while True:
-                block.fill()
-                following = next(windows)
-                ahead = None
+                following, ahead = next(windows), None
                 if self._readers > 1 or used_seconds >= block.read_seconds:
                     ahead = self._begin(following)
                     ahead.fill_by(pool)
                 started = time.perf_counter()
-                yield from block.batches(skip)
-                used_seconds, skip = time.perf_counter() - started, 0
+                yield from batches
+                used_seconds = time.perf_counter() - started
                 # Pinned memory may still be on its way to the device; torch keeps account of it.
                 if not self._pin:
                     self._free.append(block.unfilled.stored)
                 block = ahead or self._begin(following)
+                block.fill()
+                batches = block.batches()
         finally:
             pool.shutdown(cancel_futures=True)
             self._shards.close()
@@ -163,7 +166,7 @@ class _Block:
         else:
             self.read_seconds = sum(each.result() for each in self.filling)
 
-    def batches(self, skip: int) -> Iterator[Records]:
+    def batches(self, skip: int = 0) -> Iterator[Records]:
         """Each batch but the first `skip`; the block must be filled."""
         size = len(self.slots)
         for number in range(skip, self.window.batches):

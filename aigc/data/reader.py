@@ -22,6 +22,7 @@ from aigc.data.shards import CHECKSUM, LABEL, ROW_GROUP_RECORDS, checksum
 from aigc.data.storage import Location
 from aigc.errors import FactoryError, ShardCorrupt, first_line
 from aigc.modalities import modality
+from aigc.modalities.columns import holds_files
 
 PIECE_BYTES = 2**20
 """Of content that is read at a time, to be copied while the processor's cache holds it."""
@@ -192,7 +193,7 @@ class RowGroup:
         self._kept = list[pa.RecordBatch]()
 
     def records(self, rows: Rows | None = None) -> Iterator[Records]:
-        """The records, or those at `rows` alone, which ascend; no others are decoded."""
+        """The records, or those at `rows` alone, which ascend; no other files are decoded."""
         first = 0
         for piece in self._kept or self._pieces():
             last = first + piece.num_rows
@@ -201,7 +202,7 @@ class RowGroup:
             else:
                 low, high = np.searchsorted(rows, (first, last))
                 if low < high:
-                    yield self._content(piece, first, _indices(rows[low:high] - first))
+                    yield self._content_at(piece, first, rows[low:high] - first)
             first = last
 
     def keep(self) -> None:
@@ -218,20 +219,21 @@ class RowGroup:
         rows = max(1, PIECE_BYTES // self._manifest.layout.size)
         return self._reader.read(self._number, rows)
 
-    def _content(self, piece: pa.RecordBatch, first: int, rows: pa.Array | None = None) -> Records:
+    def _content_at(self, piece: pa.RecordBatch, first: int, rows: Rows) -> Records:
+        if not holds_files(str(piece.schema.field(0).type)):
+            return self._content(piece, first).take(torch.from_numpy(rows))
         try:
-            return content_of(piece if rows is None else piece.take(rows), self._manifest)
+            return content_of(piece.take(pa.array(rows)), self._manifest)
+        except ValueError:
+            # Among all rows, so that the one at fault has its own number.
+            return self._content(piece, first).take(torch.from_numpy(rows))
+
+    def _content(self, piece: pa.RecordBatch, first: int) -> Records:
+        try:
+            return content_of(piece, self._manifest)
         except ValueError as error:
-            if rows is not None:
-                # Among all rows, so that the one at fault has its own number.
-                self._content(piece, first)
             where = f"row group {self._number}, rows from {first} on"
             raise self._reader.corrupt(f"{where}: {error}") from error
-
-
-def _indices(rows: Rows) -> pa.Array:
-    """Rows for `take`. Not `pa.array`, which imports pandas: a third of a second."""
-    return pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
 
 
 def content_columns(manifest: Manifest) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -33,7 +34,8 @@ from aigc.errors import (
     StorageUnavailable,
 )
 from aigc.layout import Layout
-from aigc.modalities import modality
+from aigc.modalities import image, modality
+from aigc.modalities.image_files import read_image
 
 COUNT, SHAPE, CLASSES = 40, (3, 4, 4), ("cat", "dog", "owl")
 PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, *SHAPE), dtype=np.uint8)
@@ -643,3 +645,18 @@ def test_a_value_that_is_no_image_has_its_own_number_whichever_rows_are_wanted(
     assert sum(len(records.stored) for records in group.records(np.array([1, 4, 7]))) == 3
     with pytest.raises(ShardCorrupt, match=r"row group 0, rows from 0 on: .*value 5: no image"):
         list(group.records(np.array([1, 5, 7])))
+
+
+def test_each_image_file_is_decoded_by_one_worker_alone(
+    tmp_path: Path, adopted: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few of a row group's records a worker has."""
+    dataset = adopted(write(tmp_path / "lake" / "a.parquet", table(pa.array(PNG))), SHAPED)
+    decoded = list[int]()
+    monkeypatch.setattr(image, "read_image", lambda file: decoded.append(1) or read_image(file))
+    for rank in range(4):
+        stream = Stream(dataset, "train", 8, 0, rank, 4, window=16)
+        list(itertools.islice(stream.batches(), 5))
+
+    # An epoch, and of the next one what is read ahead.
+    assert 40 <= len(decoded) <= 60

@@ -9,6 +9,7 @@ import argparse
 import importlib
 import itertools
 import json
+import math
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -19,9 +20,9 @@ import psutil
 import torch
 from torch import Tensor
 
-from streams.sources import Epoch
-
 WARM_UP_SECONDS, LOOK_SECONDS = 1.0, 2.0
+
+Batches = Iterator[tuple[Tensor, Tensor]]
 
 
 def main() -> None:
@@ -31,8 +32,8 @@ def main() -> None:
     parser.add_argument("route")
     parser.add_argument("folder", type=Path)
     parser.add_argument("shape", type=json.loads)
-    parser.add_argument("--seconds", type=float, default=3.0, help="whole epochs for at least this")
-    parser.add_argument("--limit", type=float, default=4.0, help="but no more of one than this")
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long is measured")
+    parser.add_argument("--whole", action="store_true", help="whole epochs, if it takes longer")
     parser.add_argument("--totals", action="store_true", help="also add up the first epoch")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -45,10 +46,15 @@ def main() -> None:
     outcome = {"first_batch_seconds": time.perf_counter() - started}
     if chosen.totals:
         outcome |= totals(itertools.chain([first], batches))
-    for _ in within(batches, min(WARM_UP_SECONDS, chosen.seconds)):
+    following = itertools.chain.from_iterable(map(epoch, itertools.count(1)))
+    following = itertools.chain(batches, following)
+    for _ in within(following, min(WARM_UP_SECONDS, chosen.seconds)):
         pass
-    del batches
-    outcome |= measured(epoch, chosen.seconds, chosen.limit)
+    if chosen.whole:
+        del batches, following
+        outcome |= measured(epoch(1), math.inf)
+    else:
+        outcome |= measured(following, chosen.seconds)
     print(json.dumps(outcome), flush=True)
 
 
@@ -74,19 +80,16 @@ class Processor:
         return {pid: times.user + times.system for pid, times in of_tree("cpu_times")}
 
 
-def measured(epoch: Epoch, seconds: float, limit: float) -> dict[str, float]:
-    """Whole epochs for at least `seconds`; one that is longer than `limit` is broken off.
+def measured(batches: Batches, seconds: float) -> dict[str, float]:
+    """The batches of so many seconds. CPU-seconds and memory are of this process and all below it.
 
-    CPU-seconds and memory are of this process and all below it. An epoch's own beginning, its
-    permutation or its first buffer, is part of what is measured.
+    What begins within that time, an epoch's permutation or its first buffer, is measured with it.
     """
-    records, number = 0, 1
+    records = 0
     started, processor = time.perf_counter(), Processor()
-    while (elapsed := time.perf_counter() - started) < seconds:
-        for images, _ in within(epoch(number), limit - elapsed):
-            records += len(images)
-            processor.look()
-        number += 1
+    for images, _ in within(batches, seconds):
+        records += len(images)
+        processor.look()
     wall, cpu = time.perf_counter() - started, processor.look(now=True)
     return {
         "records": records,
@@ -115,9 +118,7 @@ def totals(batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, int]:
     return {"epoch_records": records, "epoch_labels": labels, "epoch_pixels": pixels}
 
 
-def within(
-    batches: Iterator[tuple[Tensor, Tensor]], seconds: float
-) -> Iterator[tuple[Tensor, Tensor]]:
+def within(batches: Batches, seconds: float) -> Batches:
     """The batches until so many seconds are over."""
     end = time.perf_counter() + seconds
     for batch in batches:
