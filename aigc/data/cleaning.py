@@ -47,11 +47,17 @@ REASONS = (
 
 
 class Rejected(Exception):
-    """Why a record does not get into the dataset: one of `REASONS`, and the circumstances."""
+    """Why a record does not get into the dataset: one of `REASONS`, and the circumstances.
 
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason, detail)
-        self.reason, self.detail = reason, detail
+    It stands for `count` records where so many are lost together.
+    """
+
+    def __init__(self, reason: str, detail: str = "", count: int = 1) -> None:
+        super().__init__(reason, detail, count)
+        self.reason, self.detail, self.count = reason, detail, count
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 @dataclass(frozen=True)

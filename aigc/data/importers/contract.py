@@ -5,18 +5,33 @@ Both are functions of the source alone, so that it does not matter where a part 
 
 from __future__ import annotations
 
+import csv
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from aigc.data.cleaning import Rejected
+from aigc.errors import first_line
 
 PART_BYTES = 64 * 2**20
 PART_FILES = 1024
 """What is converted at once: small enough for any memory, large enough to be worth a start."""
+
+UNREADABLE = (
+    OSError,
+    EOFError,
+    OverflowError,
+    ValueError,
+    zlib.error,
+    pa.ArrowException,
+    csv.Error,
+)
+"""What reading a damaged file raises."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +65,13 @@ class Part:
 class Raw(NamedTuple):
     """A record as it was found: where, what, its class, and the byte of the document it is from.
 
-    `value` is the bytes of an image file or of a document, a string, or numbers.
+    `value` is the bytes of an image file or of a document, a string, or numbers. Either may be
+    `Rejected`, which says why it cannot be had.
     """
 
     origin: str
     value: bytes | str | NDArray[np.generic] | Rejected | None
-    label: str | None = None
+    label: str | Rejected | None = None
     start: int = 0
 
 
@@ -76,6 +92,13 @@ class Importer(Protocol):
     def read(self, part: Part) -> Iterator[Raw]:
         """The records of a part in their order.
 
-        One that cannot be had is yielded as `Rejected`; a part that cannot be read on raises one
-        of `conversion.UNREADABLE`.
+        One that cannot be had, or several that are lost together, are yielded as `Rejected`; a
+        part that cannot be read on raises it, or one of `UNREADABLE`: its rest is lost, and counts
+        as one record, because nobody knows how many there were.
         """
+
+
+def lost(count: int, error: Exception) -> Rejected:
+    """Why `count` records cannot be read; a damaged file may say that there are less than one."""
+    count = max(1, count)
+    return Rejected("unreadable", f"records lost: {count}; {first_line(error)}", count)

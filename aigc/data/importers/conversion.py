@@ -6,9 +6,7 @@ The result is a function of the part alone, wherever it is computed.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,16 +21,13 @@ from numpy.typing import NDArray
 
 from aigc.data.cleaning import SIGNATURES, Bytes, Rejected
 from aigc.data.files import unwritable
-from aigc.data.importers.contract import Importer, Part, Raw
+from aigc.data.importers.contract import UNREADABLE, Importer, Part, Raw
 from aigc.data.importers.documents import stored_texts
 from aigc.data.importers.folders import printable
 from aigc.data.importers.pixels import stored_image
 from aigc.errors import first_line
 from aigc.layout import Layout
 from aigc.modalities import modality
-
-UNREADABLE = (OSError, EOFError, zlib.error, pa.ArrowException, csv.Error, ValueError)
-"""What reading a damaged file raises: the rest of its part is lost, and reported."""
 
 CHUNK_BYTES = 32 * 2**20
 CHUNK_RECORDS = 1024
@@ -55,7 +50,7 @@ class Found:
     """One record of a part: stored, uint8 (*shape), or the reason against it and its raw bytes."""
 
     origin: str
-    label: str | None
+    label: str | Rejected | None
     raw: bytes | None
     stored: Bytes | Rejected
 
@@ -134,9 +129,11 @@ class Conversion:
             except Rejected as rejected:
                 yield raw.origin, content, rejected
 
-    def _judged(self, stored: Bytes | Rejected, label: str | None) -> Bytes | Rejected:
+    def _judged(self, stored: Bytes | Rejected, label: str | Rejected | None) -> Bytes | Rejected:
         if isinstance(stored, Rejected):
             return stored
+        if isinstance(label, Rejected):
+            return label
         names = self.importer.labels
         if names != () and label is None:
             return Rejected("no label")
@@ -164,7 +161,7 @@ class _Summary:
         if found:
             self._signatures.append(SIGNATURES[self._layout.modality].of(stored))
         for each in found:
-            if each.label is not None:
+            if isinstance(each.label, str):
                 self._labels.append(self._names.setdefault(each.label, len(self._names)))
         column = modality(self._layout.modality).to_column(torch.from_numpy(stored))
         origins = pa.array([each.origin for each in found], pa.string())
@@ -172,13 +169,17 @@ class _Summary:
 
     def reject(self, found: list[Found]) -> pa.RecordBatch:
         """Remember rejected records, and return them as they are written."""
-        rows = [_rejection(each) for each in found]
-        for row in rows:
-            self._rejected[row["reason"]] += 1
-            self._first_rejected = self._first_rejected or _sentence(row)
-            raw_sha256 = hashlib.sha256(row["raw"] or b"").hexdigest()
+        rows = list[dict[str, Any]]()
+        for each in found:
+            why = each.stored
+            assert isinstance(why, Rejected)
+            self._rejected[why.reason] += why.count
+            self._first_rejected = self._first_rejected or f"{each.origin}: {why}"
+            raw_sha256 = hashlib.sha256(each.raw or b"").hexdigest()
             # Not the detail: those are words of a library, which others may choose tomorrow.
-            self._digest.update(f"{row['reason']}\0{raw_sha256}\0".encode())
+            self._digest.update(f"{why.reason}\0{why.count}\0{raw_sha256}\0".encode())
+            row = (each.origin, why.reason, why.detail, each.raw)
+            rows.append(dict(zip(REJECTED.names, row, strict=True)))
         return pa.RecordBatch.from_pylist(rows, schema=REJECTED)
 
     def converted(self, number: int) -> Converted:
@@ -199,10 +200,12 @@ class _Summary:
 
 def readable(importer: Importer, part: Part) -> Iterator[Raw]:
     """The raw records of a part, as far as it can be read, and then why it cannot."""
+    where = printable(part.files[0]) if part.files else importer.origin
     try:
         yield from importer.read(part)
+    except Rejected as rejected:
+        yield Raw(where, rejected)
     except UNREADABLE as error:
-        where = printable(part.files[0]) if part.files else importer.origin
         yield Raw(where, Rejected("unreadable", first_line(error)))
 
 
@@ -236,16 +239,6 @@ def _kept(layout: Layout) -> pa.Schema:
 
 def _is_rejected(found: Found) -> bool:
     return isinstance(found.stored, Rejected)
-
-
-def _rejection(found: Found) -> dict[str, Any]:
-    why = found.stored
-    assert isinstance(why, Rejected)
-    return {"origin": found.origin, "reason": why.reason, "detail": why.detail, "raw": found.raw}
-
-
-def _sentence(row: dict[str, Any]) -> str:
-    return ": ".join(filter(None, (row["origin"], row["reason"], row["detail"])))
 
 
 def _bytes_of(value: object) -> bytes:

@@ -16,6 +16,7 @@ from aigc.data.importers.folders import (
     grouped,
     printable,
     ranges,
+    regular,
     size_of,
     whole_file,
 )
@@ -79,7 +80,7 @@ def _document(file: str, content: bytes, start: int = 0) -> Raw:
 
 def _range(root: Path, name: str, start: int, stop: int) -> Raw:
     """The characters that begin in the bytes `start` … `stop` of a file."""
-    with (root / name).open("rb") as file:
+    with regular(root / name).open("rb") as file:
         file.seek(start)
         content = file.read(stop - start + SHORTEST - 1)
     first = _skipped(content) if start else 0

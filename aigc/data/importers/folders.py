@@ -35,7 +35,8 @@ def folder_and_files(path: Path) -> tuple[Path, list[str]]:
 def all_files(folder: Path) -> list[str]:
     """The relative paths of everything in `folder` that is no folder, however deep, sorted.
 
-    Links to folders are among them and not followed. Raises ImportRefused.
+    Links to folders are among them and not followed; what begins with a dot is not looked at.
+    Raises ImportRefused.
     """
 
     def refuse(error: OSError) -> None:
@@ -46,10 +47,17 @@ def all_files(folder: Path) -> list[str]:
 
     found = list[str]()
     for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not is_hidden(name)]
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        found += [os.path.relpath(os.path.join(parent, name), folder) for name in links + files]
+        names = links + [name for name in files if not is_hidden(name)]
+        found += [os.path.relpath(os.path.join(parent, name), folder) for name in names]
     # By the bytes of the names: what cannot be decoded has no other order.
     return sorted(found, key=os.fsencode)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether it is not meant to be looked at, as what editors and file managers leave behind."""
+    return name.startswith(".")
 
 
 def printable(path: str) -> str:
@@ -65,16 +73,27 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def whole_file(path: Path) -> bytes:
-    """The bytes of a regular file. Raises Rejected for anything else, before it is opened."""
+def regular(path: Path) -> Path:
+    """The path of a regular file, before it is opened: a pipe would be waited for without end.
+
+    Raises Rejected for anything else.
+    """
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise Rejected("unreadable", "a link to a folder is not followed")
-        if not stat.S_ISREG(status.st_mode):
-            raise Rejected("unreadable", "it is no regular file")
-        if status.st_size > LARGEST_FILE:
-            raise Rejected("unreadable", f"larger than {LARGEST_FILE >> 20} MiB")
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise Rejected("unreadable", _reason(error)) from error
+    if stat.S_ISDIR(mode):
+        raise Rejected("unreadable", "a link to a folder is not followed")
+    if not stat.S_ISREG(mode):
+        raise Rejected("unreadable", "it is no regular file")
+    return path
+
+
+def whole_file(path: Path) -> bytes:
+    """The bytes of a regular file. Raises Rejected."""
+    if size_of(regular(path)) > LARGEST_FILE:
+        raise Rejected("unreadable", f"larger than {LARGEST_FILE >> 20} MiB")
+    try:
         return path.read_bytes()
     except (OSError, ValueError) as error:
         raise Rejected("unreadable", _reason(error)) from error

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,22 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from aigc.data.cleaning import Bytes, Rejected
-from aigc.data.importers.contract import Options, Part, Raw
-from aigc.data.importers.folders import existing, folder_and_files, printable, ranges
+from aigc.data.importers.contract import UNREADABLE, Options, Part, Raw, lost
+from aigc.data.importers.folders import (
+    LARGEST_FILE,
+    existing,
+    folder_and_files,
+    is_hidden,
+    printable,
+    ranges,
+    regular,
+)
 from aigc.data.importers.labels import class_names
 from aigc.errors import ImportRefused, first_line
 
 UNSIGNED_BYTE = 8
+NAMED = re.compile(r"idx[1-4]?([-.]u?byte)?(\.gz)?$", re.IGNORECASE)
+"""How the names of the files end, as train-images-idx3-ubyte.gz."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +55,16 @@ class Idx:
         """
         asked = existing(path, "an IDX file or a folder of them")
         root, _ = folder_and_files(asked)
-        dimensions = {file.name: header(file) for file in sorted(root.iterdir()) if _is_idx(file)}
+        files = [file for file in sorted(root.iterdir()) if file == asked or _is_idx(file)]
+        dimensions = {file.name: header(file) for file in files}
         images = [name for name, shape in dimensions.items() if len(shape) > 1]
         labels = {_key(name): name for name, shape in dimensions.items() if len(shape) == 1}
         chosen = [name for name in images if asked.is_dir() or name == asked.name]
         if not chosen:
-            raise ImportRefused(f"there are no IDX images in {asked}", "Give another path")
+            raise ImportRefused(
+                f"there are no IDX images in {asked}",
+                "Give another path; the names of the files end in idx3-ubyte or idx, or .gz after",
+            )
         labels_of = {name: labels.get(_key(name), "") for name in chosen}
         _check_pairs(root, labels_of, dimensions)
         found = {str(label) for name in labels_of.values() if name for label in _all(root / name)}
@@ -71,21 +85,18 @@ class Idx:
         ]
 
     def read(self, part: Part) -> Iterator[Raw]:
-        """The images of a range; where the file ends early, one rejection for all that is lost."""
-        (name,), stop = part.files, part.stop or 0
+        """The images of a range; where the file ends early, one rejection for all that are lost."""
+        (name,), row, stop = part.files, part.start, part.stop or 0
         shape = header(self.root / name)[1:]
         labels_name = self.labels_of[name]
         labels = _all(self.root / labels_name) if labels_name else None
-        with _opened(self.root / name) as file:
-            file.seek(4 + 4 * (1 + len(shape)) + part.start * math.prod(shape))
-            for row in range(part.start, stop):
-                pixels = file.read(math.prod(shape))
-                if len(pixels) < math.prod(shape):
-                    lost = Rejected("unreadable", f"the file ends {stop - row} records early")
-                    yield Raw(f"{name}:{row}", lost)
-                    return
+        try:
+            for pixels in _records(self.root / name, shape, row, stop):
                 label = None if labels is None or row >= len(labels) else str(labels[row])
-                yield Raw(f"{name}:{row}", np.frombuffer(pixels, np.uint8).reshape(shape), label)
+                yield Raw(f"{printable(name)}:{row}", pixels, label)
+                row += 1
+        except UNREADABLE as error:
+            yield Raw(f"{printable(name)}:{row}", lost(stop - row, error))
 
 
 def header(path: Path) -> tuple[int, ...]:
@@ -96,23 +107,37 @@ def header(path: Path) -> tuple[int, ...]:
             if (zeros, kind) != (0, UNSIGNED_BYTE) or not 1 <= count <= 4:
                 raise ImportRefused(f"{path} is no IDX file of bytes", "Restore or remove it")
             shape = struct.unpack(f">{count}I", file.read(4 * count))
-    except (OSError, EOFError, zlib.error, struct.error) as error:
+    except (Rejected, struct.error, *UNREADABLE) as error:
         raise ImportRefused(
             f"{path} cannot be read as IDX: {first_line(error)}", "Restore or remove it"
         ) from error
-    if 0 in shape[1:]:
-        raise ImportRefused(f"{path} says that its images have no pixels", "Restore or remove it")
+    if not 0 < (pixels := math.prod(shape[1:])) <= LARGEST_FILE:
+        raise ImportRefused(
+            f"{path} says that its images have {pixels} pixels", "Restore or remove it"
+        )
     return shape
+
+
+def _records(path: Path, shape: tuple[int, ...], start: int, stop: int) -> Iterator[Bytes]:
+    """The records `start` … `stop` of a file, each of `shape`. Raises one of UNREADABLE."""
+    size = math.prod(shape)
+    with _opened(path) as file:
+        file.seek(4 + 4 * (1 + len(shape)) + start * size)
+        for _ in range(start, stop):
+            pixels = file.read(size)
+            if len(pixels) < size:
+                raise EOFError("the file ends early")
+            yield np.frombuffer(pixels, np.uint8).reshape(shape)
 
 
 def _opened(path: Path) -> BinaryIO:
     if path.suffix == ".gz":
-        return cast(BinaryIO, gzip.open(path))
-    return path.open("rb")
+        return cast(BinaryIO, gzip.open(regular(path)))
+    return regular(path).open("rb")
 
 
 def _is_idx(path: Path) -> bool:
-    return "idx" in path.name.lower() and path.is_file()
+    return bool(NAMED.search(path.name)) and not is_hidden(path.name) and not path.is_dir()
 
 
 def _key(name: str) -> str:
@@ -128,7 +153,7 @@ def _all(path: Path) -> Bytes:
     try:
         with _opened(path) as file:
             return np.frombuffer(file.read(), np.uint8, offset=8)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except (Rejected, *UNREADABLE) as error:
         raise ImportRefused(
             f"{path} cannot be read: {first_line(error)}", "Restore the file"
         ) from error

@@ -9,7 +9,6 @@ from pathlib import Path, PurePath
 from aigc.data.cleaning import Rejected
 from aigc.data.importers.contract import Options, Part, Raw
 from aigc.data.importers.folders import all_files, existing, grouped, printable, whole_file
-from aigc.data.importers.labels import class_names
 from aigc.errors import ImportRefused
 
 
@@ -17,11 +16,12 @@ from aigc.errors import ImportRefused
 class ImageFolder:
     """A folder; its sub-folders, if it has any, are the classes, and their own are not told apart.
 
-    Every file counts: one that is no image is rejected.
+    Every file counts, unless it is hidden: one that is no image is rejected. A folder without any
+    image is no class.
     """
 
     root: Path
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] | None
 
     @classmethod
     def at(cls, path: Path | None, options: Options) -> ImageFolder:
@@ -29,8 +29,8 @@ class ImageFolder:
         root = existing(path, "a folder of images")
         if not root.is_dir():
             raise ImportRefused(f"{root} is no folder", "Give the folder that the images lie in")
-        classes = {label for file in all_files(root) if (label := _class(file)) is not None}
-        return cls(root, class_names(classes))
+        has_classes = any(_class(file) for file in all_files(root))
+        return cls(root, None if has_classes else ())
 
     @property
     def origin(self) -> str:

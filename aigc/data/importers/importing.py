@@ -220,7 +220,7 @@ def _first_shape(plan: Import) -> tuple[int, ...]:
                 raise raw.value
             shape = decoded(raw.value).shape
         except Rejected as rejected:
-            refused[rejected.reason] = refused.get(rejected.reason, 0) + 1
+            refused[rejected.reason] = refused.get(rejected.reason, 0) + rejected.count
             continue
         if len(shape) == 3 and shape[0] in (1, 3):
             return shape

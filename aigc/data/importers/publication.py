@@ -5,7 +5,9 @@ Each file is a function of its records alone, wherever it is written.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from aigc.data.files import writing
-from aigc.data.importers.conversion import REJECTED, kept_path, rejected_path
+from aigc.data.importers.conversion import CHUNK_RECORDS, REJECTED, kept_path, rejected_path
 from aigc.data.importers.selection import Rows, Selection
 from aigc.data.manifest import Shard
 from aigc.data.shards import table_of, write_shard
@@ -66,9 +68,7 @@ def fill(request: ShardRequest) -> Shard:
     stored = torch.empty((len(request.rows), *layout.shape), dtype=torch.uint8)
     for part in np.unique(request.parts):
         here = np.flatnonzero(request.parts == part)
-        column = (
-            _taken(request.scratch, part, request.rows[here]).column("content").combine_chunks()
-        )
+        column = _taken(request.scratch, part, "content", request.rows[here]).combine_chunks()
         stored[torch.from_numpy(here)] = content.from_column(column, layout)
     labels = None if request.labels is None else torch.from_numpy(request.labels)
     table = table_of(stored, labels, layout)
@@ -103,26 +103,28 @@ class QuarantineRequest:
 
 def quarantine(request: QuarantineRequest) -> None:
     """Write the quarantine of a part. Raises WorkspaceUnwritable."""
-    with pa.memory_map(str(rejected_path(request.scratch, request.part))) as file:
-        rejected = pa.ipc.open_file(file).read_all()
-        _write(
-            pa.concat_tables([rejected, _duplicates(request)]),
-            request.folder / QUARANTINE / f"{request.part:06d}.parquet",
+    path = request.folder / QUARANTINE / f"{request.part:06d}.parquet"
+    rejected = _chunks(rejected_path(request.scratch, request.part))
+    _write(chain(rejected, _duplicates(request)), REJECTED, path)
+
+
+def _duplicates(request: QuarantineRequest) -> Iterator[pa.RecordBatch]:
+    """The duplicates of a part, chunk by chunk: all at once may be more than memory holds."""
+    firsts = np.array(_origins(request.scratch, request.first_parts, request.first_rows), object)
+    start = 0
+    for chunk in _chunks(kept_path(request.scratch, request.part)):
+        here = (start <= request.rows) & (request.rows < start + chunk.num_rows)
+        found = chunk.take(pa.array(request.rows[here] - start))
+        start += chunk.num_rows
+        yield pa.RecordBatch.from_arrays(
+            [
+                found["origin"],
+                pa.repeat("duplicate", len(found)),
+                pa.array([f"of {origin}" for origin in firsts[here]], pa.string()),
+                found["content"].cast(pa.large_binary()),
+            ],
+            schema=REJECTED,
         )
-
-
-def _duplicates(request: QuarantineRequest) -> pa.Table:
-    found = _taken(request.scratch, request.part, request.rows)
-    firsts = _origins(request.scratch, request.first_parts, request.first_rows)
-    return pa.table(
-        {
-            "origin": found["origin"],
-            "reason": pa.array(["duplicate"] * len(firsts), pa.string()),
-            "detail": pa.array([f"of {origin}" for origin in firsts], pa.string()),
-            "raw": found["content"].cast(pa.binary()).cast(pa.large_binary()),
-        },
-        schema=REJECTED,
-    )
 
 
 def write_near_duplicates(selection: Selection, scratch: Path, folder: Path) -> None:
@@ -137,7 +139,8 @@ def write_near_duplicates(selection: Selection, scratch: Path, folder: Path) -> 
         name: _origins(scratch, selection.part[records], selection.row[records])
         for name, records in (("first", first), ("second", second))
     }
-    _write(pa.table({**columns, "distance": distance}), folder / NEAR_DUPLICATES)
+    pairs = pa.table({**columns, "distance": distance})
+    _write(pairs.to_batches(CHUNK_RECORDS), pairs.schema, folder / NEAR_DUPLICATES)
 
 
 def _origins(scratch: Path, parts: Rows, rows: Rows) -> list[str]:
@@ -145,16 +148,25 @@ def _origins(scratch: Path, parts: Rows, rows: Rows) -> list[str]:
     origins = np.empty(len(rows), dtype=object)
     for part in np.unique(parts):
         here = parts == part
-        origins[here] = _taken(scratch, part, rows[here])["origin"].to_pylist()
+        origins[here] = _taken(scratch, part, "origin", rows[here]).to_pylist()
     return list(origins)
 
 
-def _taken(scratch: Path, part: int, rows: Rows) -> pa.Table:
-    """The stored records of a part at `rows`."""
+def _taken(scratch: Path, part: int, column: str, rows: Rows) -> pa.ChunkedArray:
+    """A column of the stored records of a part at `rows`."""
     with pa.memory_map(str(kept_path(scratch, part))) as file:
-        return pa.ipc.open_file(file).read_all().take(pa.array(rows))
+        return pa.ipc.open_file(file).read_all()[column].take(pa.array(rows))
 
 
-def _write(table: pa.Table, path: Path) -> None:
-    with writing(path) as partial:
-        pq.write_table(table, partial, compression="zstd", row_group_size=1024)
+def _chunks(path: Path) -> Iterator[pa.RecordBatch]:
+    """What a conversion wrote, as much at once as it held in memory itself."""
+    with pa.memory_map(str(path)) as file:
+        batches = pa.ipc.open_file(file)
+        yield from map(batches.get_batch, range(batches.num_record_batches))
+
+
+def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
+    """Each batch that is not empty as a row group."""
+    with writing(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as file:
+        for batch in filter(len, batches):
+            file.write_batch(batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +29,10 @@ class Selection:
     """All stored records of an import, in source order, and what becomes of them.
 
     `part` and `row` say where each is; `first` which record it equals; `split` its number in
-    `SPLITS`; `labels` its class, a number in the layout's names. All (N,). `near` are pairs of
-    near-duplicates and their distance, (pairs, 3); `rejecting` the parts of which records were
-    rejected in the conversion; `rejected` counts all of them by reason.
+    `SPLITS`; `labels` its class, a number in the layout's names, or −1 when none of that class is
+    kept. All (N,). `near` are pairs of near-duplicates and their distance, (pairs, 3); `rejecting`
+    the parts of which records were rejected in the conversion; `rejected` counts all of them by
+    reason.
     """
 
     layout: Layout
@@ -72,8 +73,9 @@ def select(converted: Sequence[Converted], layout: Layout, shares: Shares) -> Se
     near[:, :2] = kept[near[:, :2]]
     rejected = sum((Counter(each.rejected) for each in converted), Counter[str]())
     rejected["duplicate"] = len(first) - len(kept)
-    names = layout.labels or class_names(name for each in converted for name in each.names)
     counts = [each.records for each in converted]
+    is_kept = np.split(first == np.arange(len(first)), np.cumsum(counts)[:-1])
+    names = layout.labels or class_names(_kept_names(converted, is_kept))
     return Selection(
         layout.model_copy(update={"labels": names}),
         part=np.repeat(np.arange(len(converted)), counts),
@@ -102,9 +104,21 @@ def records_of_a_shard(layout: Layout) -> int:
     return max(1, groups) * rows
 
 
+def _kept_names(
+    converted: Sequence[Converted], is_kept: Sequence[NDArray[np.bool_]]
+) -> Iterator[str]:
+    """The labels of the records that each part keeps, at least once."""
+    for part, mask in zip(converted, is_kept, strict=True):
+        if part.names:
+            yield from (part.names[label] for label in np.unique(part.labels[mask]))
+
+
 def _numbers(converted: Sequence[Converted], names: tuple[str, ...]) -> NDArray[np.int32]:
-    """The labels of all records as numbers in `names`."""
+    """The labels of all records as numbers in `names`, −1 for others."""
     number = {name: index for index, name in enumerate(names)}
     return np.concatenate(
-        [np.array([number[n] for n in each.names], np.int32)[each.labels] for each in converted]
+        [
+            np.array([number.get(n, -1) for n in each.names], np.int32)[each.labels]
+            for each in converted
+        ]
     )

@@ -14,16 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aigc.data.cleaning import Rejected
-from aigc.data.importers.contract import PART_BYTES, Options, Part, Raw
+from aigc.data.importers.contract import PART_BYTES, UNREADABLE, Options, Part, Raw, lost
 from aigc.data.importers.folders import (
     existing,
     folder_and_files,
     neighbour,
     printable,
     ranges,
+    regular,
     size_of,
 )
-from aigc.errors import ImportRefused
+from aigc.errors import ImportRefused, first_line
 
 BATCH_ROWS = 1024
 SUFFIXES = {
@@ -33,7 +34,7 @@ SUFFIXES = {
 }
 
 Cells = tuple[str, Any, Any]
-"""Where a row stands, what its column holds, and its label."""
+"""Where a row stands, what its column holds or why that cannot be had, and its label."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class Table:
     def labels(self) -> tuple[str, ...] | None:
         """Found by reading them."""
         return None if self.label else ()
+
+    @property
+    def columns(self) -> list[str]:
+        """The column of the content, and that of the label if there is one."""
+        return [self.column, *([self.label] if self.label else [])]
 
     def parts(self) -> list[Part]:
         """Neighbouring row groups of Parquet, ranges of bytes of JSON lines, CSV files whole."""
@@ -91,11 +97,10 @@ def opener(kind: str) -> Callable[[Path | None, Options], Table]:
 
 def raw_of(file: Path, origin: str, cell: Any, label: Any, is_text: bool) -> Raw:
     """A row of a table as a raw record."""
-    name = None if label is None or label == "" else str(label)
     try:
-        return Raw(origin, value_of(cell, file.parent, is_text), name)
+        return Raw(origin, value_of(cell, file.parent, is_text), label_of(label))
     except Rejected as rejected:
-        return Raw(origin, rejected, name)
+        return Raw(origin, rejected)
 
 
 def value_of(cell: Any, folder: Path, is_text: bool) -> Any:
@@ -103,11 +108,30 @@ def value_of(cell: Any, folder: Path, is_text: bool) -> Any:
 
     Raises Rejected.
     """
+    if isinstance(cell, Rejected):
+        raise cell
     if cell is None:
         raise Rejected("undecodable", "the cell is empty")
     if isinstance(cell, dict):
         return cell["bytes"] if cell.get("bytes") else value_of(cell.get("path"), folder, False)
     return neighbour(folder, cell) if isinstance(cell, str) and not is_text else cell
+
+
+def label_of(cell: Any) -> str | Rejected | None:
+    """A cell as the name of a class: that of 1.0 is that of 1; NaN and an empty cell have none."""
+    if isinstance(cell, list | dict):
+        return Rejected("no label", f"a {type(cell).__name__} is no name of a class")
+    if cell is None or cell != cell:
+        return None
+    if isinstance(cell, float) and cell.is_integer():
+        # What pandas makes of whole numbers when some are missing.
+        cell = int(cell)
+    try:
+        name = cell.decode() if isinstance(cell, bytes) else str(cell)
+        name.encode()
+    except UnicodeError:
+        return Rejected("no label", f"{cell!r} is no UTF-8")
+    return name or None
 
 
 def cells(column: pa.ChunkedArray | pa.Array) -> Iterator[Any]:
@@ -126,8 +150,8 @@ def cells(column: pa.ChunkedArray | pa.Array) -> Iterator[Any]:
 def _parquet_parts(root: Path, file: str) -> Iterator[Part]:
     """Row groups up to `PART_BYTES`; a file whose footer is broken is read to say so."""
     try:
-        footer = pq.read_metadata(root / file)
-    except (OSError, pa.ArrowException):
+        footer = pq.read_metadata(regular(root / file))
+    except (Rejected, *UNREADABLE):
         yield Part((file,), bytes=size_of(root / file))
         return
     start, total = 0, 0
@@ -141,23 +165,51 @@ def _parquet_parts(root: Path, file: str) -> Iterator[Part]:
 
 
 def _parquet_rows(table: Table, part: Part) -> Iterator[Cells]:
-    (file,) = part.files
-    names = [table.column, *([table.label] if table.label else [])]
-    with pq.ParquetFile(table.root / file) as opened:
-        _require(names, opened.schema_arrow.names, table.root / file)
-        footer, groups = opened.metadata, list(range(part.start, part.stop or 0))
-        row = sum(footer.row_group(group).num_rows for group in range(part.start))
-        for batch in opened.iter_batches(BATCH_ROWS, groups, names, use_threads=False):
-            yield from rows_of(batch, names, printable(file), row)
-            row += batch.num_rows
+    (file,), row = part.files, 0
+    path = regular(table.root / file)
+    with pq.ParquetFile(path, page_checksum_verification=True) as opened:
+        require_columns(table.columns, opened.schema_arrow.names, path)
+        for group in range(part.stop or 0):
+            if group >= part.start:
+                yield from _row_group(opened, group, table.columns, printable(file), row)
+            row += opened.metadata.row_group(group).num_rows
+
+
+def _row_group(
+    opened: pq.ParquetFile, group: int, names: list[str], file: str, first: int
+) -> Iterator[Cells]:
+    """All of its rows, or one rejection for all. It is read twice, because it may be too large
+    for memory, and to be whole it must have been read to its end."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        return opened.iter_batches(BATCH_ROWS, [group], names, use_threads=False)  # type: ignore[no-any-return]
+
+    expected = opened.metadata.row_group(group).num_rows
+    try:
+        found = sum(validated(batch).num_rows for batch in batches())
+        if found != expected:
+            raise ValueError(f"row group {group} has {found} rows, the footer says {expected}")
+    except UNREADABLE as error:
+        yield f"{file}:{first}", lost(expected, error), None
+        return
+    for batch in batches():
+        yield from rows_of(batch, names, file, first)
+        first += batch.num_rows
 
 
 def rows_of(batch: pa.RecordBatch, names: list[str], file: str, first: int) -> Iterator[Cells]:
-    """The rows of a record batch whose first is row `first` of its file."""
-    values = cells(batch.column(names[0]))
-    labels = cells(batch.column(names[1])) if names[1:] else [None] * batch.num_rows
-    for row, (value, label) in enumerate(zip(values, labels, strict=True), start=first):
-        yield f"{file}:{row}", value, label
+    """The rows of a valid record batch whose first is row `first` of its file."""
+    content, *label = (batch.column(name) for name in names)
+    labels = label[0].to_pylist() if label else [None] * batch.num_rows
+    for row, (value, name) in enumerate(zip(cells(content), labels, strict=True), start=first):
+        yield f"{file}:{row}", value, name
+
+
+def validated(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, which may be looked at. Raises ArrowInvalid: an offset that points elsewhere
+    would end the process."""
+    batch.validate(full=True)
+    return batch
 
 
 def _csv_parts(root: Path, file: str) -> Iterator[Part]:
@@ -165,20 +217,26 @@ def _csv_parts(root: Path, file: str) -> Iterator[Part]:
 
 
 def _csv_rows(table: Table, part: Part) -> Iterator[Cells]:
-    """Rows of a file with a header; a row that has another number of cells is None."""
+    """Rows of a file with a header; one that has another number of cells is rejected."""
     (file,) = part.files
+    path = regular(table.root / file)
     csv.field_size_limit(PART_BYTES)
-    with (table.root / file).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as at:
-        reader = csv.reader(at)
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as opened:
+        reader = csv.reader(opened)
         names = next(reader, [])
-        wanted = [table.column, *([table.label] if table.label else [])]
-        _require(wanted, names, table.root / file)
-        columns = [names.index(name) for name in wanted]
-        for row, row_cells in enumerate(reader):
-            whole = len(row_cells) == len(names)
-            chosen = [row_cells[column] for column in columns] if whole else [None]
-            label = chosen[1] if len(chosen) > 1 else None
-            yield f"{printable(file)}:{row}", chosen[0], label
+        require_columns(table.columns, names, path)
+        columns = [names.index(name) for name in table.columns]
+        for row, found in enumerate(reader):
+            content, label = _csv_cells(found, columns, len(names))
+            yield f"{printable(file)}:{row}", content, label
+
+
+def _csv_cells(row: list[str], columns: list[int], width: int) -> tuple[Any, Any]:
+    """What a row holds in one or two columns; instead of the first, why the row is rejected."""
+    if len(row) != width:
+        return Rejected("undecodable", f"the row has {len(row)} cells, the header {width}"), None
+    content, *label = (row[column] for column in columns)
+    return content, label[0] if label else None
 
 
 def _jsonl_parts(root: Path, file: str) -> Iterator[Part]:
@@ -186,34 +244,39 @@ def _jsonl_parts(root: Path, file: str) -> Iterator[Part]:
 
 
 def _jsonl_rows(table: Table, part: Part) -> Iterator[Cells]:
-    """The lines that begin in a range of bytes; one that is no object is None."""
+    """The lines that begin in a range of bytes; one that is no such object is rejected."""
     (file,), stop = part.files, part.stop or 0
-    with (table.root / file).open("rb") as opened:
+    with regular(table.root / file).open("rb") as opened:
         position = max(part.start - 1, 0)
         opened.seek(position)
         if part.start:
             position += len(opened.readline())
         while position < stop and (line := opened.readline()):
             if line.strip():
-                found = _object(line)
-                label = found.get(table.label) if table.label else None
-                yield f"{printable(file)}:{position}", found.get(table.column), label
+                content, label = _json_cells(line, table.column, table.label)
+                yield f"{printable(file)}:{position}", content, label
             position += len(line)
 
 
-def _object(line: bytes) -> dict[str, Any]:
+def _json_cells(line: bytes, column: str, label: str | None) -> tuple[Any, Any]:
+    """What a line holds under two keys; instead of the first, why the line is rejected."""
     try:
         found = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    except (ValueError, RecursionError) as error:
+        return Rejected("undecodable", f"the line is no JSON: {first_line(error)}"), None
+    if not isinstance(found, dict):
+        return Rejected("undecodable", "the line is no JSON object"), None
+    missing = Rejected("undecodable", f"the line has no key {column!r}")
+    return found.get(column, missing), found.get(label) if label else None
 
 
-def _require(wanted: list[str], present: list[str], file: Path) -> None:
+def require_columns(wanted: list[str], present: list[str], file: Path) -> None:
+    """Raise ImportRefused unless each column is there once."""
     for name in wanted:
-        if name not in present:
+        if (count := present.count(name)) != 1:
             raise ImportRefused(
-                f"{file} has no column {name!r}", f"It has: {', '.join(map(str, present))}"
+                f"{file} has {count or 'no'} column{'s' * (count > 1)} {name!r}",
+                f"It has: {', '.join(map(str, present))}",
             )
 
 

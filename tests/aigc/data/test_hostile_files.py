@@ -14,7 +14,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,12 +26,19 @@ from PIL import Image
 
 from aigc.data.adopt import adopt
 from aigc.data.catalog import Dataset
+from aigc.data.cleaning import Rejected
 from aigc.data.description import Description
+from aigc.data.footers import read_footer
+from aigc.data.importers import Options, plan_import
+from aigc.data.importers.conversion import Conversion
 from aigc.data.reader import OpenShards
 from aigc.errors import FactoryError
+from aigc.layout import Layout
 
 MEMORY_BYTES = 4 * 2**30
 ROWS, SIDE = 90, 6
+STREAM_HEAD = 1000
+"""The bytes of a stream's schema and first batch that are looked at one by one."""
 
 Write = Callable[[Path], None]
 Mutation = Callable[[bytearray, random.Random, int, int], None]
@@ -92,6 +99,19 @@ def _ipc_files(path: Path) -> None:
         file.write_table(table, max_chunksize=30)
 
 
+def _stream(path: Path) -> None:
+    """A Hugging Face dataset on disk, of which the stream is what is mutated."""
+    _files(path.with_suffix(".parquet"))
+    table = pq.read_table(path.with_suffix(".parquet"))
+    path.with_suffix(".parquet").unlink()
+    with pa.ipc.new_stream(path, table.schema) as file:
+        file.write_table(table, max_chunksize=30)
+    features = {"image": {"_type": "Image"}, "label": {"_type": "Value"}}
+    path.with_name("dataset_info.json").write_text(json.dumps({"features": features}))
+    state = {"_data_files": [{"filename": path.name}]}
+    path.with_name("state.json").write_text(json.dumps(state))
+
+
 KINDS: dict[str, Write] = {
     "checked.parquet": _checked,
     "dictionaries.parquet": _dictionaries,
@@ -100,6 +120,7 @@ KINDS: dict[str, Write] = {
     "raw.arrow": _ipc,
     "lz4.arrow": lambda path: _ipc(path, "lz4"),
     "files.arrow": _ipc_files,
+    "saved.stream": _stream,
 }
 """Files of one column of images and one of labels, by their names."""
 
@@ -212,38 +233,75 @@ def _adopted(root: Path) -> Dataset:
     return adopt(root / "datasets", str(root / "files"), "hostile", description)[0]
 
 
-def _outcome(root: Path, published: Dataset | None) -> str:
+def _imported(root: Path, kind: str) -> str:
+    """The hash of all records that an import would store; nothing is written."""
+    shape = (1, SIDE, SIDE)
+    importer = "parquet" if kind.endswith(".parquet") else "huggingface"
+    options = Options(shape=shape, column="image", label="label")
+    plan = plan_import(importer, "hostile", root / "files", options)
+    convert = Conversion(plan.importer, Layout(modality="image", shape=shape), False, root)
+    digest = hashlib.sha256()
+    for found in (found for part in plan.parts for found in convert.found(part)):
+        if isinstance(found.stored, Rejected):
+            assert found.stored.count > 0
+        else:
+            digest.update(found.stored.tobytes() + str(found.label).encode())
+    return digest.hexdigest()
+
+
+def _outcome(root: Path, read: Callable[[], str]) -> str:
     try:
-        return _content(published or _adopted(root))
+        return read()
     except FactoryError as error:
         return type(error).__name__
     finally:
         shutil.rmtree(root / "datasets", ignore_errors=True)
 
 
+def _readers(root: Path, kind: str) -> dict[str, Callable[[], str]]:
+    """What reads a file in each way, `published` as the manifest knows it now."""
+    if kind.endswith(".stream"):
+        return {"imported": lambda: _imported(root, kind)}
+    published = _adopted(root)
+    readers = {
+        "published": lambda: _content(published),
+        "adopted": lambda: _content(_adopted(root)),
+    }
+    if kind.endswith(".parquet"):
+        readers["imported"] = lambda: _imported(root, kind)
+    return readers
+
+
+def _metadata(original: bytes, kind: str) -> range:
+    """The places, from the end, of the bytes that say what the others are: the footer, or the
+    beginning of a stream."""
+    if kind.endswith(".stream"):
+        return range(-len(original), STREAM_HEAD - len(original))
+    return range(-len(read_footer(pa.BufferReader(original), kind)), 0)
+
+
 def _each(root: Path, kind: str, count: int, step: int) -> Iterator[tuple[str, str]]:
-    """What becomes of so many mutated files, when the manifest knows the original and when they
-    are adopted as they are; and of the file with every step-th byte of its footer changed."""
+    """What becomes of so many mutated files, however they are read, and of the file with every
+    step-th byte of its metadata changed."""
     path = root / "files" / kind
     shutil.rmtree(root, ignore_errors=True)
     path.parent.mkdir(parents=True)
     KINDS[kind](path)
-    original, published = path.read_bytes(), _adopted(root)
-    expected = _content(published)
-    footer = published.manifest.shards[0].footer.bytes
-    for number in (*range(-footer, 0, step), *range(count)):
+    original, readers = path.read_bytes(), _readers(root, kind)
+    expected = {way: read() for way, read in readers.items()}
+    for number in (*_metadata(original, kind)[::step], *range(count)):
         print(kind, number, file=sys.stderr, flush=True)
         path.write_bytes(mutated(original, kind, number))
-        for way in ("published", "adopted"):
-            outcome = _outcome(root, published if way == "published" else None)
-            known = {expected: "the same records"}.get(outcome, outcome)
-            yield f"{way} {kind}", "other records" if len(known) == len(expected) else known
+        for way, read in readers.items():
+            outcome = _outcome(root, read)
+            known = {expected[way]: "the same records"}.get(outcome, outcome)
+            yield f"{way} {kind}", "other records" if len(known) == len(expected[way]) else known
 
 
 def main(root: Path, count: int, step: int) -> None:
     """Print how often each thing became of each kind of file."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    counts = {f"{way} {kind}": Counter[str]() for kind in KINDS for way in ("published", "adopted")}
+    counts = defaultdict[str, Counter[str]](Counter)
     for kind in KINDS:
         for which, outcome in _each(root / "hostile", kind, count, step):
             counts[which][outcome] += 1
@@ -276,7 +334,7 @@ def test_a_mutated_file_is_a_typed_error_or_has_records(
     for which, counts in found.items():
         print(which, dict(counts))
         assert counts.total() > count
-        assert counts["ImportRefused"] == 0 or which.startswith("adopted")
+        assert counts["ImportRefused"] == 0 or not which.startswith("published")
     # Where every page has its checksum, no changed byte is learned from.
     assert found["published checked.parquet"]["other records"] == 0
 

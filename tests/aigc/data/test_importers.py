@@ -280,7 +280,26 @@ def test_records_are_converted_a_few_at_a_time(
     monkeypatch.setattr(conversion, "CHUNK_RECORDS", 3)
     few, _ = import_dataset(tmp_path / "two", "images", "pets", pictures)
 
-    assert files(whole) == files(few)
+    assert whole.manifest.shards == few.manifest.shards
+    assert quarantined(whole) == quarantined(few)
+
+
+def test_duplicates_are_quarantined_a_few_at_a_time_and_make_no_class(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        png(pictures / "wolves" / f"{number:02d}.png", number)
+    monkeypatch.setattr(conversion, "CHUNK_RECORDS", 3)
+    dataset, _ = import_dataset(tmp_path, "images", "pets", pictures)
+    footer = pq.read_metadata(dataset.folder / "quarantine" / "000000.parquet")
+    found = {row["origin"]: row["detail"] for row in quarantined(dataset)}
+
+    assert {footer.row_group(group).num_rows for group in range(footer.num_row_groups)} <= {1, 2, 3}
+    assert dataset.manifest.layout.labels == ("cats", "dogs")
+    assert len(found) == 22
+    for number in range(20):
+        first = f"{'cats' if number % 2 else 'dogs'}/{number:02d}.png"
+        assert found[f"wolves/{number:02d}.png"] == f"of {first}"
 
 
 class Interrupted(Exception):

@@ -244,6 +244,23 @@ def test_an_image_outside_of_all_classes_has_no_label(tmp_path: Path, folder: Pa
     assert reasons(dataset) == {"1.png": "no label", "2.png": "no label"}
 
 
+def test_a_folder_without_an_image_is_no_class_and_what_is_hidden_is_not_looked_at(
+    tmp_path: Path, folder: Path
+) -> None:
+    for name in ("1.png", "2.png"):
+        (folder / name[0]).mkdir()
+        (folder / name).rename(folder / name[0] / name)
+    (folder / "notes").mkdir()
+    (folder / "notes" / "read.me").write_text("no picture")
+    for hidden in (folder / ".ipynb_checkpoints" / "1.png", folder / "1" / "._1.png"):
+        hidden.parent.mkdir(exist_ok=True)
+        hidden.write_bytes(file_of(Image.fromarray(noise(8, 8, seed=3))))
+    dataset = imported(tmp_path, folder)
+
+    assert dataset.manifest.layout.labels == ("1", "2")
+    assert reasons(dataset) == {"notes/read.me": "undecodable"}
+
+
 def test_links_in_a_circle_and_what_is_no_file_are_no_obstacle(
     tmp_path: Path, folder: Path
 ) -> None:
@@ -375,17 +392,52 @@ def test_what_a_truncated_idx_file_lost_is_reported(tmp_path: Path, mnist: Path)
     dataset = import_idx(tmp_path, mnist)
 
     assert sum(dataset.manifest.splits.values()) == 47
+    assert dataset.manifest.source["cleaning"]["rejected"] == {"unreadable": 3}
     (lost,) = quarantined(dataset)
-    assert lost["detail"] == "the file ends 3 records early"
+    assert lost["origin"] == "t10k-images-idx3-ubyte:7"
+    assert lost["detail"] == "records lost: 3; the file ends early"
 
 
-def test_a_broken_gzip_file_ends_its_part(tmp_path: Path, mnist: Path) -> None:
+def test_a_broken_gzip_file_ends_its_part(
+    tmp_path: Path, mnist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = mnist / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-400])
-    dataset = import_idx(tmp_path, mnist)
+    whole = import_idx(tmp_path / "one", mnist)
+    monkeypatch.setattr(folders.ranges, "__defaults__", (7 * 30,))
+    cut = import_idx(tmp_path / "two", mnist)
 
-    assert 10 <= sum(dataset.manifest.splits.values()) < 50
-    assert [row["reason"] for row in quarantined(dataset)] == ["unreadable"]
+    for dataset in (whole, cut):
+        kept, cleaning = sum(dataset.manifest.splits.values()), dataset.manifest.source["cleaning"]
+        assert 10 <= kept < 50
+        assert cleaning["read"] == 50
+        assert cleaning["rejected"] == {"unreadable": 50 - kept}
+        assert {row["reason"] for row in quarantined(dataset)} == {"unreadable"}
+
+
+def test_files_that_are_not_named_as_idx_files_are_left_alone(tmp_path: Path, mnist: Path) -> None:
+    for name in ("idx-notes.txt", "idx3.json", "._train-images-idx3-ubyte.gz"):
+        (mnist / name).write_text("left alone")
+    (mnist / "more-idx3-ubyte").mkdir()
+    assert sum(import_idx(tmp_path, mnist).manifest.splits.values()) == 50
+
+    (mnist / "t10k-images-idx3-ubyte").rename(mnist / "pictures.bin")
+    assert sum(import_idx(tmp_path, mnist / "pictures.bin").manifest.splits.values()) == 10
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_among_idx_files_is_refused_and_never_opened(mnist: Path) -> None:
+    os.mkfifo(mnist / "more-images-idx3-ubyte")
+    with pytest.raises(ImportRefused, match=r"more-images-idx3-ubyte .*it is no regular file"):
+        plan_import("idx", "mnist", mnist)
+
+
+@pytest.mark.parametrize("sides", [(0, 5), (2**31, 2**31)])
+def test_images_of_no_pixels_or_too_many_are_refused(sides: tuple[int, int], mnist: Path) -> None:
+    path = mnist / "t10k-images-idx3-ubyte"
+    path.write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">III", 10, *sides))
+    with pytest.raises(ImportRefused, match=f"says that its images have {sides[0] * sides[1]} pix"):
+        plan_import("idx", "mnist", mnist)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 from PIL import Image
 
 from aigc.data.catalog import Dataset
+from aigc.data.cleaning import Rejected
 from aigc.data.importers import Options, documents, folders, import_dataset, plan_import, tables
+from aigc.data.importers.tables import label_of
 from aigc.errors import ImportRefused
 from aigc.modalities.text import texts
 
@@ -123,6 +126,32 @@ def test_row_groups_are_parts_and_rows_are_counted_through_them(
     assert (rejected["origin"], rejected["reason"]) == ("t.parquet:7", "undecodable")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"compression": "none", "write_page_checksum": True}, {"compression": "gzip"}],
+    ids=["checksum", "gzip"],
+)
+def test_a_damaged_row_group_is_lost_with_all_its_rows_and_the_next_is_read(
+    options: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    path = folder / "t.parquet"
+    table = pa.table({"x": COLUMNS["raw"], "y": LABELS})
+    pq.write_table(table, path, row_group_size=3, use_dictionary=False, **options)
+    column, content = pq.read_metadata(path).row_group(1).column(0), bytearray(path.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size - 6] ^= 1
+    path.write_bytes(content)
+    dataset = imported(tmp_path, "parquet", path, column="x", label="y", shape=(1, 4, 4))
+
+    assert set(by_content(dataset)) == {
+        image.tobytes() for image in np.delete(images(), [3, 4, 5], 0)
+    }
+    assert dataset.manifest.source["cleaning"]["read"] == COUNT
+    assert dataset.manifest.source["cleaning"]["rejected"] == {"unreadable": 3}
+    (row,) = quarantined(dataset)
+    assert row["origin"] == "t.parquet:3"
+    assert row["detail"].startswith("records lost: 3; ")
+
+
 def write_csv(path: Path, rows: list[list[str]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
@@ -194,7 +223,105 @@ def test_a_short_row_of_csv_is_rejected(folder: Path, tmp_path: Path) -> None:
     (folder / "t.csv").write_text("label,image\na,files/0.png\nb\nb,files/1.png,x\nb,files/2.png\n")
     dataset = imported(tmp_path, "csv", folder, column="image", label="label")
 
-    assert [row["origin"] for row in quarantined(dataset)] == ["t.csv:1", "t.csv:2"]
+    assert [(row["origin"], row["detail"]) for row in quarantined(dataset)] == [
+        ("t.csv:1", "the row has 1 cells, the header 2"),
+        ("t.csv:2", "the row has 3 cells, the header 2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "the line is no JSON: Expecting property name"),
+        ("[]", "the line is no JSON object"),
+        ('{"picture": "x"}', "the line has no key 'image'"),
+        ('{"image": null}', "the cell is empty"),
+    ],
+)
+def test_a_rejected_line_says_what_it_is(
+    line: str, said: str, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "t.jsonl").write_text(f'{line}\n{{"image": "files/0.png"}}')
+    (row,) = quarantined(imported(tmp_path, "jsonl", folder, column="image"))
+
+    assert (row["origin"], row["reason"]) == ("t.jsonl:0", "undecodable")
+    assert row["detail"].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        (1, "1"),
+        (1.0, "1"),
+        (0.5, "0.5"),
+        (True, "True"),
+        ("1.0", "1.0"),
+        (b"cat", "cat"),
+        ("", None),
+        (b"", None),
+        (None, None),
+        (float("nan"), None),
+    ],
+)
+def test_a_cell_is_the_name_of_a_class(cell: object, name: str | None) -> None:
+    assert label_of(cell) == name
+
+
+@pytest.mark.parametrize("cell", [[1], {"a": 1}, b"caf\xe9", "caf\udce9"])
+def test_what_cannot_be_a_name_is_no_label(cell: object) -> None:
+    rejected = label_of(cell)
+
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == "no label"
+    assert rejected.detail.isascii()
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("t.csv", b"image,class\nfiles/0.png,a\nfiles/1.png,caf\xe9\n"),
+        (
+            "t.jsonl",
+            b'{"image": "files/0.png", "class": "a"}\n{"image": "files/1.png", "class": "\\ud800"}',
+        ),
+    ],
+)
+def test_a_label_that_is_no_text_is_rejected_with_its_record(
+    file: str, content: bytes, folder: Path, tmp_path: Path
+) -> None:
+    (folder / file).write_bytes(content)
+    dataset = imported(
+        tmp_path, file.removeprefix("t."), folder / file, column="image", label="class"
+    )
+    (row,) = quarantined(dataset)
+
+    assert dataset.manifest.layout.labels == ("a",)
+    assert (row["reason"], row["raw"]) == ("no label", FILES[1])
+    assert "is no UTF-8" in row["detail"]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl", "text"])
+@pytest.mark.timeout(60)
+def test_a_pipe_is_reported_and_never_opened(kind: str, tmp_path: Path) -> None:
+    source = tmp_path / "texts"
+    source.mkdir()
+    pq.write_table(pa.table({"x": ["hello"]}), source / "a.parquet")
+    for file, content in (("csv", "x\nhello"), ("jsonl", '{"x": "hello"}'), ("text", "hello")):
+        (source / f"a.{file}").write_text(content)
+    os.mkfifo(source / f"b.{kind}")
+    column = {} if kind == "text" else {"column": "x"}
+    dataset = imported(tmp_path, kind, source, length=8, **column)
+
+    assert b"hello\0\0\0" in by_content(dataset)
+    assert (f"b.{kind}", "unreadable", "it is no regular file") in [
+        (row["origin"], row["reason"], row["detail"]) for row in quarantined(dataset)
+    ]
+
+
+def test_a_column_that_is_there_twice_is_refused(folder: Path, tmp_path: Path) -> None:
+    write_csv(folder / "t.csv", [["image", "image"], PATHS[:2]])
+    with pytest.raises(ImportRefused, match=r"t\.csv has 2 columns 'image'"):
+        imported(tmp_path, "csv", folder, column="image")
 
 
 def test_a_row_without_a_class_has_no_label(folder: Path, tmp_path: Path) -> None:
@@ -335,16 +462,112 @@ def test_a_truncated_stream_ends_its_part(saved: Path, tmp_path: Path) -> None:
     ]
 
 
+def write_batches(path: Path, batches: list[pa.RecordBatch]) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, batches[0].schema) as stream:
+        for batch in batches:
+            stream.write_batch(batch)
+
+
+def test_a_batch_with_an_offset_that_points_elsewhere_is_rejected_whole(
+    saved: Path, tmp_path: Path
+) -> None:
+    path = saved / "train" / "data-00000-of-00002.arrow"
+    with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
+        whole = stream.read_all().combine_chunks().to_batches()[0]
+    content = b"".join(FILES[:3])
+    offsets = np.array([0, 7, -9, len(content)], np.int32)
+    files = pa.BinaryArray.from_buffers(
+        pa.binary(), 3, [None, pa.py_buffer(offsets), pa.py_buffer(content)]
+    )
+    structs = pa.StructArray.from_arrays([files, pa.nulls(3, pa.string())], ["bytes", "path"])
+    damaged = pa.record_batch([structs, pa.array([0, 1, 0])], schema=whole.schema)
+    write_batches(path, [damaged, whole])
+    dataset = imported(tmp_path, "huggingface", saved)
+
+    assert by_content(dataset) == NAMED
+    assert dataset.manifest.source["cleaning"]["rejected"] == {"unreadable": 3}
+    assert quarantined(dataset)[0]["origin"] == "train/data-00000-of-00002.arrow:0"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [["dog", "cat"][row % 2] for row in range(COUNT)],
+        [float(row % 2) for row in range(COUNT)],
+        [bool(row % 2) for row in range(COUNT)],
+    ],
+    ids=["names", "floats", "booleans"],
+)
+def test_classes_may_be_stored_as_names_or_floats(
+    labels: list[object], saved: Path, tmp_path: Path
+) -> None:
+    table = pa.table({"image": COLUMNS["struct"], "label": labels})
+    write_batches(saved / "train" / "data-00000-of-00002.arrow", table.to_batches())
+    dataset = imported(tmp_path, "huggingface", saved / "train")
+
+    assert by_content(dataset) == NAMED
+
+
+def test_a_label_that_is_none_of_the_classes_is_no_label(saved: Path, tmp_path: Path) -> None:
+    table = pa.table({"image": COLUMNS["struct"].slice(0, 4), "label": [0.0, 0.5, float("nan"), 2]})
+    write_batches(saved / "test" / "data-00000-of-00002.arrow", table.to_batches())
+    (saved / "test" / "data-00001-of-00002.arrow").unlink()
+    dataset = imported(tmp_path, "huggingface", saved / "test")
+
+    assert dataset.manifest.source["cleaning"]["rejected"] == {"unreadable": 1, "no label": 3}
+
+
+def test_a_feature_that_is_not_in_the_file_is_refused(saved: Path, tmp_path: Path) -> None:
+    table = pa.table({"picture": COLUMNS["struct"], "label": [0] * COUNT})
+    write_batches(saved / "train" / "data-00001-of-00002.arrow", table.to_batches())
+
+    with pytest.raises(ImportRefused, match=r"arrow has no column 'image'.*picture, label"):
+        imported(tmp_path, "huggingface", saved)
+
+
+@pytest.mark.timeout(60)
+def test_pipes_in_a_dataset_on_disk_are_never_opened(saved: Path, tmp_path: Path) -> None:
+    for path in (saved / "train" / "data-00000-of-00002.arrow", saved / "test" / "state.json"):
+        path.unlink()
+        os.mkfifo(path)
+
+    assert quarantined(imported(tmp_path, "huggingface", saved / "train"))[0]["detail"] == (
+        "it is no regular file"
+    )
+    with pytest.raises(ImportRefused, match=r"state\.json: unreadable: it is no regular file"):
+        plan_import("huggingface", "made", saved)
+
+
+def features(key: str, value: object) -> str:
+    """A description whose classes have something else under a key."""
+    return json.dumps({"features": {"image": IMAGE, "label": {**CLASS, key: value}}})
+
+
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
         ("dataset_dict.json", "{", "cannot read"),
         ("dataset_dict.json", "[]", "no JSON object"),
         ("dataset_dict.json", '{"splits": []}', "names no splits"),
-        ("dataset_dict.json", '{"splits": ["../.."]}', "lies elsewhere"),
-        ("train/state.json", '{"_data_files": [{"filename": "/etc/passwd"}]}', "lies elsewhere"),
-        ("train/state.json", '{"_data_files": [{"filename": ".."}]}', "lies elsewhere"),
-        ("train/state.json", '{"_data_files": [{}]}', "lies elsewhere"),
+        ("dataset_dict.json", '{"splits": ["../.."]}', "nothing that lies in it"),
+        (
+            "train/state.json",
+            '{"_data_files": [{"filename": "/etc/passwd"}]}',
+            "nothing that lies in it",
+        ),
+        ("train/state.json", '{"_data_files": [{"filename": ".."}]}', "nothing that lies in it"),
+        ("train/state.json", '{"_data_files": [{}]}', "nothing that lies in it"),
+        ("train/state.json", '{"_data_files": ["data.arrow"]}', "nothing that lies in it"),
+        (
+            "train/state.json",
+            '{"_data_files": [{"filename": "\\ud800"}]}',
+            "nothing that lies in it",
+        ),
+        ("train/state.json", '{"_data_files": {"filename": "x"}}', "'_data_files' is a dict"),
+        ("train/dataset_info.json", '{"features": ["image"]}', "'features' is a list, not a dict"),
+        ("train/dataset_info.json", features("names", "dog"), "no names that differ"),
+        ("train/dataset_info.json", features("names", ["dog", "dog"]), "no names that differ"),
+        ("train/dataset_info.json", features("names", ["dog", "\ud800"]), "no names that differ"),
         ("train/dataset_info.json", '{"features": {"a": {"_type": "Value"}}}', "--column"),
         ("train/dataset_info.json", "{}", "--column"),
     ],
