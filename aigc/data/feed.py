@@ -70,7 +70,8 @@ class Feed:
         epoch, batch = divmod(first, self.order.batches_per_epoch)
         windows = self.order.windows(epoch, batch)
         pool = ThreadPoolExecutor(self._readers, thread_name_prefix="stream")
-        block, used_seconds = self._begin(next(windows)), math.inf
+        several = pool if self._readers > 1 else None
+        block, used_seconds = self._begin(next(windows), several), math.inf
         batches = block.batches(batch - block.window.first)
         try:
             block.fill()
@@ -78,9 +79,8 @@ class Feed:
             yield next(batches)
             while True:
                 following, ahead = next(windows), None
-                if self._readers > 1 or used_seconds >= block.read_seconds:
-                    ahead = self._begin(following)
-                    ahead.fill_by(pool)
+                if several or used_seconds >= block.read_seconds:
+                    ahead = self._begin(following, pool)
                 started = time.perf_counter()
                 yield from batches
                 used_seconds = time.perf_counter() - started
@@ -94,12 +94,15 @@ class Feed:
             pool.shutdown(cancel_futures=True)
             self._shards.close()
 
-    def _begin(self, window: Window) -> _Block:
-        """The memory of this worker's part of a window, and how it is to be filled."""
+    def _begin(self, window: Window, pool: ThreadPoolExecutor | None = None) -> _Block:
+        """The memory of this worker's part of a window; with a pool, it is being filled."""
         slots = self._share.slots(window.batch_size)
         labels = torch.empty(window.batches * len(slots), dtype=torch.int64, pin_memory=self._pin)
         records = Records(self._memory(), labels if self._layout.labels else None)
-        return _Block(window, slots, records, self.order.spans(window, slots), self._place)
+        block = _Block(window, slots, records, self.order.spans(window, slots), self._place)
+        if pool is not None:
+            block.filling = [pool.submit(self._place, span, block) for span in block.spans]
+        return block
 
     def _memory(self) -> Tensor:
         """Room for this worker's part of any window: that of a used one, if there is one."""
@@ -155,10 +158,6 @@ class _Block:
     place: Callable[[Span, _Block], float]
     filling: list[Future[float]] | None = None
     read_seconds: float = 0.0
-
-    def fill_by(self, pool: ThreadPoolExecutor) -> None:
-        """Begin to fill it in the background."""
-        self.filling = [pool.submit(self.place, span, self) for span in self.spans]
 
     def fill(self) -> None:
         """Fill it here and now, or wait for the background. Raises what reading raises."""
