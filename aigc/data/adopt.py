@@ -17,6 +17,7 @@ from aigc.data.catalog import Dataset, find, publish
 from aigc.data.description import NOTHING_SAID, AdoptedFile, Description, described
 from aigc.data.files import digest_of
 from aigc.data.footers import PARQUET, read_ending
+from aigc.data.importers.splits import WORDS
 from aigc.data.manifest import MANIFEST, NAME, Manifest, Shard
 from aigc.data.storage import PLACE, Location
 from aigc.errors import FactoryError, ImportRefused, first_line
@@ -30,9 +31,6 @@ Output = TypeVar("Output")
 SUFFIXES = (PARQUET, ".arrow", ".feather", ".ipc")
 THREADS = 8
 """Files that are read at once; of what is far away, nearly all of the time is waiting."""
-SPLITS = {"train": "train", "test": "test", "valid": "validation", "validation": "validation"}
-SPLITS |= {"val": "validation", "dev": "validation"}
-"""The split of a file by the first word of its path that is one of these; train by default."""
 
 
 def in_threads(function: Callable[[Input], Output], inputs: Sequence[Input], /) -> Iterator[Output]:
@@ -51,10 +49,9 @@ def adopt(
     """The dataset NAME of the Parquet and Arrow IPC files in `source`, a folder or a URI; and
     whether it was made just now. Files without a record are left out.
 
-    Nothing is copied. Of the files, the footers are read; the first image, where neither the
-    description nor the column's type says its shape; and all labels, where neither the description
-    nor the schema says the names of the classes. `map` does the work of all files. Raises
-    ImportRefused, StorageUnavailable.
+    Nothing is copied. Of the files, the footers are read; the first image, if it is a file; and all
+    labels, where neither the description nor the schema says the names of the classes. `map` does
+    the work of all files. Raises ImportRefused, StorageUnavailable.
     """
     if not re.fullmatch(NAME, name):
         raise ImportRefused(
@@ -87,6 +84,8 @@ def adopt(
 
 
 def _uri(source: str) -> str:
+    if not source:
+        raise ImportRefused("the location is empty", "Give a folder of Parquet files, or a URI")
     is_uri = "://" in source
     if is_uri and not Location(source).is_local:
         if Location(source).may_hold_secrets:
@@ -100,7 +99,10 @@ def _uri(source: str) -> str:
     folder = Path(os.path.abspath(folder))
     _require_text(str(folder))
     if not folder.is_dir():
-        raise ImportRefused(f"{folder} is no folder", "Give a folder of Parquet files, or a URI")
+        raise ImportRefused(
+            f"{folder} is no folder",
+            "Give a folder of Parquet files, for a single file that which holds it alone, or a URI",
+        )
     return folder.as_uri()
 
 
@@ -153,5 +155,6 @@ def _file(location: Location, path: str) -> AdoptedFile:
 
 
 def _split(path: str) -> str:
+    """The split of a file by the first word of its path that names one; train by default."""
     words = re.split(r"[^a-z]+", path.lower())
-    return next((SPLITS[word] for word in words if word in SPLITS), "train")
+    return next((WORDS[word] for word in words if word in WORDS), "train")

@@ -22,6 +22,7 @@ from aigc.data.storage import Location
 from aigc.errors import ImportRefused, ShardCorrupt
 from aigc.layout import Layout
 from aigc.modalities import modality
+from aigc.modalities.columns import holds_files
 from aigc.modalities.image import can_hold_images, shape_of
 
 if TYPE_CHECKING:
@@ -84,9 +85,10 @@ def _content(schema: pa.Schema, description: Description) -> str:
     if description.column is not None:
         candidates = [name for name in candidates if name == description.column]
     if len(candidates) != 1:
-        asked = f"column {description.column!r}" if description.column else "exactly one column"
+        asked = description.column
+        needed = f"column {asked!r} holds no images" if asked else "one column of images is needed"
         raise ImportRefused(
-            f"{asked} of images is needed; the columns are {_columns(schema)}",
+            f"{needed}; the columns are {_columns(schema)}",
             "Name it with --column; images are fixed_size_binary, lists or tensors of uint8 of a "
             "fixed size, binary, or struct<bytes, …>",
         )
@@ -97,6 +99,11 @@ def _label(schema: pa.Schema, description: Description) -> str | None:
     name = description.label or (LABEL if LABEL in schema.names else None)
     if name is None:
         return None
+    if name not in schema.names:
+        raise ImportRefused(
+            f"there is no column {name!r}; the columns are {_columns(schema)}",
+            "Name another one with --label, or import the files: aigc data import parquet",
+        )
     if schema.names.count(name) != 1 or not pa.types.is_integer(schema.field(name).type):
         raise ImportRefused(
             f"column {name!r} holds no integer labels; the columns are {_columns(schema)}",
@@ -112,8 +119,11 @@ def _shape(
     kind = file.ending.schema.field(column).type
     said, size = _tensor_shape(column, kind), _size(kind)
     shape = description.shape or said
-    if shape is None and size is None:
-        shape = _first_shape(location, file, column)
+    if holds_files(str(kind)):
+        first = _first_shape(location, file, column)
+        shape = shape or first
+        # Grey files can be had as colour.
+        said = shape if first in (shape, (1, *shape[1:])) else first
     if shape is None:
         raise ImportRefused(
             f"column {column!r} is {kind}, which does not say what shape an image has",
@@ -162,7 +172,8 @@ def _first_shape(location: Location, file: AdoptedFile, column: str) -> tuple[in
         except ValueError as error:
             raise ImportRefused(
                 f"column {column!r} of {location}/{file.shard.path}: {error}",
-                "Name the column of the images with --column",
+                "Name the column of the images with --column; raw pixels in a column of binary are "
+                "imported: aigc data import parquet --shape CHANNELS,HEIGHT,WIDTH",
             ) from error
 
 
@@ -191,7 +202,7 @@ def _classes(
     if lowest < 0 or highest >= MAX_CLASSES:
         raise ImportRefused(
             f"column {label!r} holds {lowest} … {highest}; labels are 0 … {MAX_CLASSES - 1}",
-            "Give the names of all classes as --classes, or name another column with --label",
+            "Name another column with --label, or import the files: aigc data import parquet",
         )
     return tuple(str(number) for number in range(highest + 1))
 

@@ -8,6 +8,9 @@ from aigc.data.catalog import Dataset
 from aigc.errors import DataError
 from aigc.layout import Layout
 
+SHOWN = 5
+"""Names of labels in an error."""
+
 
 class Mixture:
     """`dataset`, with others that take their `shares` of every batch; the rest is its own.
@@ -48,4 +51,5 @@ class Mixture:
 
 def _shown(layout: Layout) -> str:
     labels = f"{layout.classes} labels" if layout.labels else "no labels"
-    return f"{layout.modality} {'×'.join(map(str, layout.shape))} with {labels}"
+    names = f" ({', '.join(layout.labels[:SHOWN])} …)" if layout.labels else ""
+    return f"{layout.modality} {'×'.join(map(str, layout.shape))} with {labels}{names}"

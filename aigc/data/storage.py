@@ -162,8 +162,11 @@ def _may_pass(error: BaseException) -> bool:
 @functools.lru_cache(maxsize=64)
 def _connected(uri: str) -> tuple[fs.FileSystem, str]:
     """The filesystem of a URI and the path in it; one connection pool for a URI and process."""
+    # Google's client tries again by itself, for a quarter of an hour and deaf to Ctrl-C.
+    is_google = uri.startswith(("gs:", "gcs:")) and "retry_limit_seconds" not in uri
+    hurried = f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds=1" if is_google else uri
     try:
-        filesystem, path = fs.FileSystem.from_uri(uri)
+        filesystem, path = fs.FileSystem.from_uri(hurried)
     except (OSError, pa.ArrowException) as error:
         raise StorageUnavailable(
             f"cannot use {Location(uri)}: {first_line(error).replace(uri, str(Location(uri)))}",

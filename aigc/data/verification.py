@@ -79,7 +79,10 @@ def remainder(dataset: Dataset, damages: list[Damage]) -> Dataset:
     ]
     kept = [shard for shard in shards if shard.records]
     if not kept:
-        raise DataError(f"{dataset.reference} has no undamaged row group", "Import it again")
+        raise DataError(
+            f"{dataset.reference} has no undamaged row group",
+            "Import its files, which leaves out single records: aigc data import",
+        )
     quarantined = {"quarantined": [damage.what for damage in damages if damage.row_groups]}
     manifest = dataset.manifest.model_copy(
         update={

@@ -48,12 +48,17 @@ def _shares(
 
 
 def _classes(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
-    if not value or not value.isdecimal():
-        return tuple(value.split(",")) if value else ()
+    if value is None:
+        return ()
+    if not value.isdecimal():
+        names = tuple(value.split(","))
+        if "" in names or len(set(names)) < len(names):
+            raise click.BadParameter("each class needs a name of its own", context, option)
+        return names
     from aigc.data.description import MAX_CLASSES
 
-    if len(value) > len(str(MAX_CLASSES)) or int(value) > MAX_CLASSES:
-        raise click.BadParameter(f"there are up to {MAX_CLASSES} classes", context, option)
+    if len(value) > len(str(MAX_CLASSES)) or not 1 <= int(value) <= MAX_CLASSES:
+        raise click.BadParameter(f"there are 1 to {MAX_CLASSES} classes", context, option)
     return tuple(map(str, range(int(value))))
 
 
@@ -70,7 +75,9 @@ def data() -> None:
 @click.option("--resize", is_flag=True, help="Crop and scale images of another size.")
 @click.option("--column", metavar="COLUMN", help="The content, in a table.")
 @click.option("--label", metavar="COLUMN", help="The class, in a table.")
-@click.option("--length", metavar="BYTES", type=int, help="Of a record of text.")
+@click.option(
+    "--length", metavar="BYTES", type=int, help="Of a record of text; makes a column text."
+)
 @click.option(
     "--format",
     type=click.Choice(["parquet", "arrow"]),
@@ -107,6 +114,16 @@ def import_(
 ) -> None:
     """Import files as a dataset: IMPORTER is digits, mnist-5k (both come with a package), idx,
     images, huggingface, parquet, csv, jsonl or text.
+
+    \b
+    idx, images                --shape --resize
+    huggingface                --shape --resize --column --label --length
+    parquet, csv, jsonl        --shape --resize --column (needed) --label --length
+    text                       --length
+
+    A column of a table holds image files, their paths beside the table or pixels; with --length it
+    is text. Which split a record is of depends on its own content, not on the folders or splits of
+    the source: import what must stay apart under names of its own, with --split test=0.
 
     The same source is the same version, however often it is imported. What is rejected is kept
     beside the dataset, in quarantine, with the reason.
@@ -222,8 +239,8 @@ def adopt(
     """Use the Parquet and Arrow IPC files in LOCATION, a folder or a URI as s3://bucket/folder,
     as a dataset where they lie.
 
-    Only a manifest is written. Only the footers are read; one image, where nothing else says the
-    shape; and the column of labels, where nothing says the names of the classes. A file is of the
+    Only a manifest is written. Only the footers are read; one image, if the column holds image
+    files; and the column of labels, where nothing says the names of the classes. A file is of the
     split that its path names: train, validation or test. Links to folders are not followed.
     """
     from aigc.data.adopt import adopt as adopt_files

@@ -144,17 +144,26 @@ def test_what_takes_long_or_much_memory_is_said(
     assert "row_group_size of up to 10\n" in warned.stderr
 
 
-@pytest.mark.parametrize("count", ["10001", "100000000", "9" * 5000])
+@pytest.mark.parametrize("count", ["0", "10001", "100000000", "9" * 5000])
 def test_more_classes_than_anybody_has_are_wrong_usage(place: Place, count: str) -> None:
     words = "data", "adopt", str(place.lake), "--name", "classes", "--classes"
 
     assert place.aigc(*words, "10000").code == 0
     refused = place.aigc(*words, count)
     assert refused.code == 2
-    assert "up to 10000 classes" in refused.stderr
+    assert "1 to 10000 classes" in refused.stderr
 
 
 def trained_on(place: Place, said: Said) -> dict[str, object]:
     """What the model says that it was trained on."""
     submission = json.loads(said.stdout)["submission"]
     return load_model(place.workspace / "runs" / submission / "model").trained_on
+
+
+@pytest.mark.parametrize("names", ["a,a,b", "a,,b", ""])
+def test_each_class_has_a_name_of_its_own(place: Place, names: str) -> None:
+    words = "data", "adopt", str(place.lake), "--name", "classes", "--classes"
+    refused = place.aigc(*words, names)
+
+    assert refused.code == 2
+    assert "each class needs a name of its own" in refused.stderr

@@ -102,7 +102,7 @@ def mistakes(session: Session, text: str, *settings: str) -> list[str]:
         (
             "{others: 0.25}",
             "{numbered: 0.25}",
-            "5: data.mixture: numbered@v1 has records of image 1×2×4 with 10 labels, digits@",
+            "5: data.mixture: numbered@v1 has records of image 1×2×4 with 10 labels (0, ",
         ),
         (
             "others: 0.25",

@@ -23,7 +23,8 @@ def existing(path: Path | None, what: str) -> Path:
         return path.expanduser().resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as error:
         raise ImportRefused(
-            f"cannot read {printable(str(path))}: {first_line(error)}", f"Give the path of {what}"
+            f"cannot read {printable(str(path))}: {first_line(error)}",
+            f"Give the path of {what}; what a URI names is adopted: aigc data adopt",
         ) from error
 
 

@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from aigc.data.cleaning import Rejected
 from aigc.data.importers.contract import Options, Part, Raw
 from aigc.data.importers.folders import all_files, existing, grouped, printable, whole_file
+from aigc.data.importers.splits import WORDS
 from aigc.errors import ImportRefused
 
 
@@ -29,8 +30,14 @@ class ImageFolder:
         root = existing(path, "a folder of images")
         if not root.is_dir():
             raise ImportRefused(f"{root} is no folder", "Give the folder that the images lie in")
-        has_classes = any(_class(file) for file in all_files(root))
-        return cls(root, None if has_classes else ())
+        folders = {_class(file) for file in all_files(root)} - {None}
+        if folders and folders <= WORDS.keys():
+            named = ", ".join(sorted(map(str, folders)))
+            raise ImportRefused(
+                f"the folders of {root} are splits, not classes: {named}",
+                "Import one of them alone; an import makes splits of its own, by content",
+            )
+        return cls(root, None if folders else ())
 
     @property
     def origin(self) -> str:

@@ -213,7 +213,7 @@ def _layout(plan: Import) -> Layout:
 
 
 def _first_shape(plan: Import) -> tuple[int, ...]:
-    refused: dict[str, int] = {}
+    refused, example = dict[str, int](), ""
     for raw in (raw for part in plan.parts for raw in readable(plan.importer, part)):
         try:
             if isinstance(raw.value, Rejected):
@@ -221,6 +221,7 @@ def _first_shape(plan: Import) -> tuple[int, ...]:
             shape = decoded(raw.value).shape
         except Rejected as rejected:
             refused[rejected.reason] = refused.get(rejected.reason, 0) + rejected.count
+            example = example or f"{raw.origin}: {rejected}"
             continue
         if len(shape) == 3 and shape[0] in (1, 3):
             return shape
@@ -228,7 +229,7 @@ def _first_shape(plan: Import) -> tuple[int, ...]:
             f"{raw.origin}: the shape of an image cannot be told from {shape} numbers",
             "Give it as --shape CHANNELS,HEIGHT,WIDTH",
         )
-    raise _nothing(plan, refused)
+    raise _nothing(plan, refused, example)
 
 
 def _labelled(layout: Layout, importer: Importer) -> Layout:
@@ -246,5 +247,5 @@ def _nothing(plan: Import, rejected: Mapping[str, int], example: str = "") -> Im
     first = f"; the first: {example}" if example else ""
     return ImportRefused(
         f"no record of {plan.importer.origin} can be imported: {counts or 'it is empty'}{first}",
-        "Look at the files, or import them as what they are",
+        "Look at the files, or import them as what they are; --length makes a column text",
     )

@@ -14,6 +14,9 @@ from aigc.data.cleaning import Bytes
 from aigc.errors import ImportRefused
 
 SPLITS = ("train", "validation", "test")
+WORDS = dict(zip(SPLITS, SPLITS, strict=True))
+WORDS |= {"valid": "validation", "val": "validation", "dev": "validation"}
+"""What splits are called in paths."""
 
 
 @dataclass(frozen=True)

@@ -226,15 +226,20 @@ def _csv_rows(table: Table, part: Part) -> Iterator[Cells]:
         names = next(reader, [])
         require_columns(table.columns, names, path)
         columns = [names.index(name) for name in table.columns]
+        line = reader.line_num
         for row, found in enumerate(reader):
-            content, label = _csv_cells(found, columns, len(names))
+            content, label = _csv_cells(found, columns, len(names), reader.line_num - line)
+            line = reader.line_num
             yield f"{printable(file)}:{row}", content, label
 
 
-def _csv_cells(row: list[str], columns: list[int], width: int) -> tuple[Any, Any]:
-    """What a row holds in one or two columns; instead of the first, why the row is rejected."""
+def _csv_cells(row: list[str], columns: list[int], width: int, lines: int) -> tuple[Any, Any]:
+    """What a row of so many lines holds in one or two columns; instead of the first, why the row
+    is rejected. A quote that nobody closed makes one row of all lines that follow."""
     if len(row) != width:
-        return Rejected("undecodable", f"the row has {len(row)} cells, the header {width}"), None
+        detail = f"the row has {len(row)} cells, the header {width}"
+        spans = f"; it spans {lines} lines: is a quote never closed?" if lines > 1 else ""
+        return Rejected("undecodable", detail + spans, lines), None
     content, *label = (row[column] for column in columns)
     return content, label[0] if label else None
 
@@ -270,13 +275,18 @@ def _json_cells(line: bytes, column: str, label: str | None) -> tuple[Any, Any]:
     return found.get(column, missing), found.get(label) if label else None
 
 
+def _shown(name: str) -> str:
+    return name if name.isprintable() else ascii(name)
+
+
 def require_columns(wanted: list[str], present: list[str], file: Path) -> None:
     """Raise ImportRefused unless each column is there once."""
     for name in wanted:
         if (count := present.count(name)) != 1:
             raise ImportRefused(
                 f"{file} has {count or 'no'} column{'s' * (count > 1)} {name!r}",
-                f"It has: {', '.join(map(str, present))}",
+                f"It has: {', '.join(map(_shown, present)) or 'none'}"
+                + (", separated by commas" if file.suffix == ".csv" else ""),
             )
 
 

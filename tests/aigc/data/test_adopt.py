@@ -232,7 +232,7 @@ def test_folders_named_by_a_column_give_no_labels(
         write(tmp_path / "lake" / f"label={label}" / "a.parquet", table().select(["image"]))
 
     assert adopted(tmp_path / "lake").manifest.layout.labels == ()
-    with pytest.raises(ImportRefused, match=r"'label' holds no integer.*aigc data import"):
+    with pytest.raises(ImportRefused, match=r"there is no column 'label'.*aigc data import"):
         adopted(tmp_path / "lake", Description(shape=SHAPE, label="label"))
 
 
@@ -439,7 +439,7 @@ def test_the_column_is_named_where_several_could_be_meant(
     tmp_path: Path, adopted: Callable[..., Dataset]
 ) -> None:
     folder = write(tmp_path / "lake" / "a.parquet", table(RAW[::-1], thumbnail=RAW))
-    with pytest.raises(ImportRefused, match=r"exactly one column.*thumbnail.*--column"):
+    with pytest.raises(ImportRefused, match=r"one column of images.*thumbnail.*--column"):
         adopted(folder)
 
     assert streamed(adopted(folder, Description(column="thumbnail", shape=SHAPE))) == expected()
@@ -483,14 +483,14 @@ REFUSED: dict[str, tuple[list[pa.Table], Description, str]] = {
     "two channels": ([table()], Description(shape=(2, 6, 4)), "cannot be images of 2×6×4"),
     "another shape": ([table()], Description(shape=(1, 4, 4)), "cannot be images of 1×4×4"),
     "a shape of two sides": ([table()], Description(shape=(12, 4)), "cannot be images of 12×4"),
-    "no images": ([table(pa.array(["text"] * COUNT))], Description(), "exactly one column"),
+    "no images": ([table(pa.array(["text"] * COUNT))], Description(), "one column of images"),
     "no image files": (
         [table(pa.array([b"text"] * COUNT))],
         Description(),
         r"column 'image' of \S+/lake/0\.parquet: no image of a known format.*--column",
     ),
-    "no such column": ([table()], Description(column="picture"), "'picture' of images is needed"),
-    "no such label": ([table()], Description(label="kind"), "'kind' holds no integer labels"),
+    "no such column": ([table()], Description(column="picture"), "'picture' holds no images"),
+    "no such label": ([table()], Description(label="kind"), "there is no column 'kind'"),
     "labels with a point": ([table(label=LABELS / 2)], SHAPED, r"label \(double\).*data import"),
     "labels in words": ([table(label=["a"] * COUNT)], SHAPED, "'label' holds no integer labels"),
     "labels below zero": ([table(label=LESS)], SHAPED, "'label' holds -1 … 2; labels are 0 … 9999"),
@@ -660,3 +660,27 @@ def test_each_image_file_is_decoded_by_one_worker_alone(
 
     # An epoch, and of the next one what is read ahead.
     assert 40 <= len(decoded) <= 60
+
+
+@pytest.mark.parametrize(
+    ("content", "shape", "said"),
+    [
+        (PNG, (3, 4, 5), "cannot be images of 3×4×5"),
+        ([b"0" * 48] * COUNT, SHAPE, "raw pixels in a column of binary are imported"),
+    ],
+)
+def test_a_shape_that_is_given_must_be_that_of_the_image_files(
+    content: list[bytes],
+    shape: tuple[int, ...],
+    said: str,
+    tmp_path: Path,
+    adopted: Callable[..., Dataset],
+) -> None:
+    folder = write(tmp_path / "lake" / "a.parquet", table(pa.array(content, pa.binary())))
+    with pytest.raises(ImportRefused, match=said):
+        adopted(folder, Description(shape=shape))
+
+
+def test_no_location_is_not_this_folder(tmp_path: Path) -> None:
+    with pytest.raises(ImportRefused, match="the location is empty"):
+        adopt(tmp_path, "", "lake")

@@ -457,3 +457,13 @@ def test_labels_that_do_not_fit_are_refused(
     damage(mnist / "t10k-labels-idx1-ubyte")
     with pytest.raises(ImportRefused, match=said):
         plan_import("idx", "mnist", mnist)
+
+
+def test_folders_that_are_splits_are_no_classes(tmp_path: Path) -> None:
+    for name in ("train", "valid", "test"):
+        (tmp_path / "split" / name / "cat").mkdir(parents=True)
+        (tmp_path / "split" / name / "cat" / "a.png").write_bytes(b"")
+
+    with pytest.raises(ImportRefused, match="are splits, not classes: test, train, valid"):
+        plan_import("images", "split", tmp_path / "split")
+    assert plan_import("images", "split", tmp_path / "split" / "train", Options(shape=(1, 4, 4)))

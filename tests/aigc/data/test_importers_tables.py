@@ -219,6 +219,14 @@ def test_lines_that_are_no_rows_are_rejected(folder: Path, tmp_path: Path) -> No
     assert len(quarantined(dataset)) == len(broken) + 2
 
 
+def test_what_an_unclosed_quote_swallows_is_counted(folder: Path, tmp_path: Path) -> None:
+    (folder / "t.csv").write_text('label,image\na,files/0.png\n"b,files/1.png\n' + "b,x\n" * 20)
+    dataset = imported(tmp_path, "csv", folder, column="image", label="label")
+
+    assert dataset.manifest.source["cleaning"]["rejected"] == {"undecodable": 21}
+    assert "it spans 21 lines: is a quote never closed?" in quarantined(dataset)[0]["detail"]
+
+
 def test_a_short_row_of_csv_is_rejected(folder: Path, tmp_path: Path) -> None:
     (folder / "t.csv").write_text("label,image\na,files/0.png\nb\nb,files/1.png,x\nb,files/2.png\n")
     dataset = imported(tmp_path, "csv", folder, column="image", label="label")

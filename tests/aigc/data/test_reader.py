@@ -267,14 +267,12 @@ ADOPTED = """
 import sys
 from pathlib import Path
 from aigc.data.adopt import adopt
-from aigc.data.description import Description
-from aigc.errors import ShardCorrupt
+from aigc.errors import ImportRefused
 
 folder = Path(sys.argv[1])
-made, _ = adopt(folder, str(folder / "files"), "made", Description(shape=(1, 8, 8)))
 try:
-    list(made.read("train"))
-except ShardCorrupt as error:
+    adopt(folder, str(folder / "files"), "made")
+except ImportRefused as error:
     print(error)
 """
 
