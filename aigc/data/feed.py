@@ -134,9 +134,8 @@ class Feed:
             if group in self._kept:
                 return self._kept[group]
         found = self._shards.row_group(*self._groups[group])
-        if is_whole and not self.order.is_one_window:
+        if (is_whole and not self.order.is_one_window) or not found.keep():
             return found
-        found.keep()
         with self._keeping:
             if not self.order.is_one_window:
                 self._kept.clear()

@@ -205,15 +205,17 @@ class RowGroup:
                     yield self._content_at(piece, first, rows[low:high] - first)
             first = last
 
-    def keep(self) -> None:
-        """Hold it in memory as it is stored, unless it is larger than LARGEST_KEPT."""
+    def keep(self) -> bool:
+        """Hold it in memory as it is stored, unless it is larger than LARGEST_KEPT; whether it is
+        held."""
         pieces, size = list[pa.RecordBatch](), 0
         for piece in self._pieces():
             pieces.append(piece)
             size += piece.nbytes
             if size > LARGEST_KEPT:
-                return
+                return False
         self._kept = pieces
+        return True
 
     def _pieces(self) -> Iterator[pa.RecordBatch]:
         rows = max(1, PIECE_BYTES // self._manifest.layout.size)

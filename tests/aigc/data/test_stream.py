@@ -12,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numbered import Numbered, make_numbered, numbers_of
 
+from aigc.data import reader
 from aigc.data.batches import Batch
 from aigc.data.catalog import Dataset
 from aigc.data.mixture import Mixture
@@ -189,9 +190,9 @@ def test_row_groups_larger_than_the_window_are_read_once_for_it(
     read = list[tuple[str, int]]()
     original = ShardReader.read
 
-    def counted(reader: ShardReader, number: int, rows: int) -> Iterator[pa.RecordBatch]:
-        read.append((reader._name, number))
-        return original(reader, number, rows)
+    def counted(shard: ShardReader, number: int, rows: int) -> Iterator[pa.RecordBatch]:
+        read.append((shard._name, number))
+        return original(shard, number, rows)
 
     monkeypatch.setattr(ShardReader, "read", counted)
     stream = Stream(numbered(1000, group_records=500), "train", 10, seed=0, window=50)
@@ -199,6 +200,19 @@ def test_row_groups_larger_than_the_window_are_read_once_for_it(
 
     assert sorted(seen) == list(range(1000))
     assert len(read) <= 3
+
+
+def test_a_row_group_that_is_too_large_to_be_kept_is_read_again(
+    numbered: Numbered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a second reading of the same stream, when the first has closed its files."""
+    stream = Stream(numbered(500, group_records=500), "train", 10, seed=0, window=50)
+    kept = [numbers_of(batch) for batch, _ in first(stream, 100)]
+    monkeypatch.setattr(reader, "LARGEST_KEPT", 0)
+    again = Stream(numbered(500, group_records=500), "train", 10, seed=0, window=50)
+
+    for _ in range(2):
+        assert [numbers_of(batch) for batch, _ in first(again, 100)] == kept
 
 
 def test_a_mixture_has_each_dataset_in_every_batch_by_its_share(numbered: Numbered) -> None:
