@@ -162,9 +162,13 @@ class Train(_Job):
 
     def _contradictions(self) -> Iterator[tuple[FieldPath, str]]:
         workers, batch = self.resources.workers, self.training.batch_size
-        if batch % workers:
-            nearest = max(workers, batch - batch % workers)
-            message = f"must be divisible by the {workers} workers, as {nearest} (got {batch})"
+        pieces = workers * self.training.accumulate
+        if batch % pieces:
+            nearest = max(pieces, batch - batch % pieces)
+            each = f" times {self.training.accumulate} parts" if pieces > workers else ""
+            message = (
+                f"must be divisible by the {workers} workers{each}, as {nearest} (got {batch})"
+            )
             yield ("training", "batch_size"), message
         if self.data.mixture and sum(self.data.mixture.values()) >= 1:
             yield ("data", "mixture"), f"must leave a share to {self.data.dataset}"

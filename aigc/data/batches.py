@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -36,6 +37,16 @@ class Batch(NamedTuple):
         """The same batch on `device`."""
         labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
         return Batch(self.records.to(device, non_blocking=True), labels)
+
+    def parts(self, count: int) -> Iterator[Batch]:
+        """The batch in `count` equal parts, in its order."""
+        if count == 1:
+            yield self
+            return
+        size = len(self.records) // count
+        for start in range(0, count * size, size):
+            labels = None if self.labels is None else self.labels[start : start + size]
+            yield Batch(self.records[start : start + size], labels)
 
 
 def in_class_columns(records: Records, count: int) -> Records:

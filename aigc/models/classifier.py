@@ -16,7 +16,7 @@ from torch.nn import functional
 from aigc.config import Config
 from aigc.errors import ModelError
 from aigc.layout import Layout
-from aigc.models.contract import AdamConfig, Batch, Losses, Model, Phase
+from aigc.models.contract import Batch, Losses, Model, OptimizerConfig, Phase
 from aigc.models.layers import image_shape
 from aigc.seeding import Draws
 
@@ -27,7 +27,7 @@ class ClassifierConfig(Config):
     family: Literal["classifier"] = "classifier"
     width: int = Field(le=1024, default=8, ge=1)
     feature_size: int = Field(le=4096, default=64, ge=1)
-    optimizer: AdamConfig = AdamConfig(learning_rate=1e-3, weight_decay=1e-2)
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, weight_decay=1e-2)
 
 
 def shifted(images: Tensor, draws: Draws) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -15,13 +16,29 @@ from aigc.layout import Layout
 from aigc.seeding import Draws
 
 
-class AdamConfig(Config):
-    """Adam (Kingma & Ba 2015), with decoupled weight decay when it is not 0 (AdamW)."""
+class OptimizerConfig(Config):
+    """What moves the parameters of a phase, and how its learning rate goes.
 
+    "adamw" is Adam (Kingma & Ba 2015), with decoupled weight decay when it is not 0 (AdamW).
+    "muon" orthogonalises the steps of the phase's hidden matrices (Jordan et al. 2024), scaled to
+    the size of AdamW's steps so that one learning rate suits both (Liu et al. 2025); AdamW moves
+    the rest.
+
+    The rate rises over the share `warm_up` of the training. From there on it is "constant", falls
+    to 0 along a "cosine", or stays until the last `decay` of the training and falls along a line:
+    "wsd", warm-up, stable, decay (Hu et al. 2024). `clip_norm` bounds the norm of all gradients of
+    the phase together.
+    """
+
+    algorithm: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(default=2e-4, gt=0)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["constant", "cosine", "wsd"] = "constant"
+    warm_up: float = Field(default=0.0, ge=0, lt=1)
+    decay: float = Field(default=0.2, gt=0, le=1)
+    clip_norm: float | None = Field(default=None, gt=0)
 
 
 Losses = dict[str, Tensor]
@@ -33,14 +50,17 @@ class Phase:
     """One loss with the parameters that it moves: a VAE has one phase, a GAN two or three.
 
     `loss(batch, draws, progress)` returns `Losses`, `progress` being the share of the training
-    that is done, in [0, 1). The phase runs at every step that `every` divides.
+    that is done, in [0, 1), and a mean over the records: the gradients of several parts of a batch
+    are averaged. The phase runs at every step that `every` divides. `matrices` are the hidden
+    weights that Muon may move; embeddings and the last layer are none of them.
     """
 
     name: str
     parameters: Sequence[nn.Parameter]
     loss: Callable[[Batch, Draws, float], Losses]
-    optimizer: AdamConfig = field(default_factory=AdamConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     every: int = 1
+    matrices: Sequence[nn.Parameter] = ()
 
 
 class Model(nn.Module, ABC):
@@ -68,6 +88,10 @@ class Model(nn.Module, ABC):
 
         A pure function of its arguments and the weights: no other randomness.
         """
+
+    def compilable(self) -> Iterable[nn.Module]:
+        """The parts that torch.compile may take: those that no loss differentiates twice."""
+        return self.children()
 
     def averaged(self) -> nn.Module:
         """The part whose weights are averaged over the steps: what makes the samples."""

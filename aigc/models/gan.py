@@ -21,7 +21,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from aigc.config import Config
 from aigc.layout import Layout
 from aigc.models import losses
-from aigc.models.contract import AdamConfig, Batch, Losses, Model, Phase
+from aigc.models.contract import Batch, Losses, Model, OptimizerConfig, Phase
 from aigc.models.layers import ConvDecoder, ConvEncoder, with_classes
 from aigc.seeding import Draws
 
@@ -37,8 +37,8 @@ class GANConfig(Config):
     recipe: Literal["hinge", "article"] = "hinge"
     latent_size: int = Field(le=4096, default=64, ge=1)
     width: int = Field(le=1024, default=24, ge=8, multiple_of=8)
-    generator: AdamConfig = AdamConfig(learning_rate=2e-3, beta1=0.0, beta2=0.99)
-    discriminator: AdamConfig = AdamConfig(learning_rate=2e-3, beta1=0.0, beta2=0.99)
+    generator: OptimizerConfig = OptimizerConfig(learning_rate=2e-3, beta1=0.0, beta2=0.99)
+    discriminator: OptimizerConfig = OptimizerConfig(learning_rate=2e-3, beta1=0.0, beta2=0.99)
     average_decay: float | None = Field(default=0.998, gt=0, lt=1)
     pixel_weight: float = Field(default=0.0, ge=0)
 
@@ -55,8 +55,8 @@ ARTICLE: Mapping[str, object] = MappingProxyType(
     {
         "latent_size": 100,
         "width": 128,
-        "generator": AdamConfig(),
-        "discriminator": AdamConfig(),
+        "generator": OptimizerConfig(),
+        "discriminator": OptimizerConfig(),
         "average_decay": None,
     }
 )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from aigc.config import Config
 from aigc.layout import Layout
 from aigc.models import losses
-from aigc.models.contract import AdamConfig, Batch, Losses, Model, Phase
+from aigc.models.contract import Batch, Losses, Model, OptimizerConfig, Phase
 from aigc.models.layers import ConvDecoder, ConvEncoder, with_classes
 from aigc.seeding import Draws, generator
 
@@ -40,7 +40,7 @@ class VAEConfig(Config):
     warm_up: float = Field(default=0.1, ge=0, le=1)
     mixture: int = Field(default=4, ge=0)
     average_decay: float | None = Field(default=0.998, gt=0, lt=1)
-    optimizer: AdamConfig = AdamConfig(learning_rate=2e-3)
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-3)
 
 
 class LatentMixture(nn.Module):

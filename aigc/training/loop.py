@@ -3,7 +3,8 @@
 for each step:
     batch ← stream
     for each phase that is due:
-        gradients of its loss with respect to its parameters alone, averaged over the workers
+        gradients of its loss with respect to its parameters alone, added up over the parts of the
+            batch, and averaged over the workers
         one step of its optimizer
     moving average ← weights
 at intervals: report the mean losses · show samples · save the state
@@ -14,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,8 +24,11 @@ from torch import Tensor
 from aigc.data.batches import Batch
 from aigc.data.stream import Stream
 from aigc.errors import TrainingDiverged
+from aigc.models.contract import Phase
 from aigc.seeding import Draws
+from aigc.training.arithmetic import Arithmetic
 from aigc.training.config import TrainingConfig
+from aigc.training.gradients import GradientAverager
 from aigc.training.state import TrainingState
 from aigc.training.world import World
 
@@ -50,32 +54,79 @@ def train(state: TrainingState, stream: Stream, config: TrainingConfig, runtime:
     Raises TrainingDiverged when a reported loss is not a finite number.
     """
     state.model.train()
+    steps = _Steps(state, config, runtime)
     meter = Meter(runtime.world, config.batch_size, state.step)
     if state.step == 0 and runtime.world.is_first:
         runtime.show(state)
     for batch, position in stream.batches(state.position):
         if state.step >= config.steps:
             break
-        _step(state, batch, config, runtime.world, meter)
+        steps.take(batch, meter)
         state.step, state.position = state.step + 1, position
         _speak(state, config, runtime, meter)
 
 
-def _step(
-    state: TrainingState, batch: Batch, config: TrainingConfig, world: World, meter: Meter
-) -> None:
-    draws = Draws(config.seed, state.step, world.rank, world.size)
-    for phase, optimizer in zip(state.phases, state.optimizers, strict=True):
-        if state.step % phase.every:
-            continue
-        losses = phase.loss(batch, draws, state.step / config.steps)
-        optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward(inputs=list(phase.parameters))  # type: ignore[no-untyped-call]
-        world.average_gradients(phase.parameters)
-        optimizer.step()
+class _Steps:
+    """The steps of a training: what each phase does with a batch."""
+
+    def __init__(self, state: TrainingState, config: TrainingConfig, runtime: Runtime) -> None:
+        self._state, self._config, self._world = state, config, runtime.world
+        self._averagers = [
+            GradientAverager(phase.parameters, runtime.world) for phase in state.phases
+        ]
+        self._arithmetic = Arithmetic(config.execution, runtime.world.device)
+        self._arithmetic.arrange(state.model)
+
+    def take(self, batch: Batch, meter: Meter) -> None:
+        """One step: every phase that is due, and the moving average."""
+        state = self._state
+        parts = list(self._parts(batch))
+        for number, phase in enumerate(state.phases):
+            if state.step % phase.every == 0:
+                self._run(number, parts, meter)
+        if state.average is not None:
+            state.average.update()
+
+    def _parts(self, batch: Batch) -> Iterator[tuple[Batch, Draws]]:
+        """The parts of this worker's batch, each with the draws that its records have in the
+        global batch, however it is cut up."""
+        count, world = self._config.accumulate, self._world
+        for number, part in enumerate(batch.parts(count)):
+            rank, size = world.rank * count + number, world.size * count
+            draws = Draws(self._config.seed, self._state.step, rank, size)
+            yield self._arithmetic.laid_out(part), draws
+
+    def _run(self, number: int, parts: Sequence[tuple[Batch, Draws]], meter: Meter) -> None:
+        phase, optimizer = self._state.phases[number], self._state.optimizers[number]
+        optimizer.zero_grad()
+        buffers = self._buffers() if len(parts) > 1 else []
+        for part, draws in parts[:-1]:
+            self._backward(phase, part, draws, meter)
+            _restore(buffers)
+        with self._averagers[number].averaging():
+            self._backward(phase, *parts[-1], meter)
+        # In the middle of the step: neither the first rate nor the last one is 0.
+        optimizer.step((self._state.step + 0.5) / self._config.steps)
+
+    def _buffers(self) -> list[tuple[Tensor, Tensor]]:
+        """The buffers and their values: what a forward moves, as spectral normalisation's power
+        iteration does, has to move once for the whole batch."""
+        return [(buffer, buffer.clone()) for buffer in self._state.model.buffers()]
+
+    def _backward(self, phase: Phase, batch: Batch, draws: Draws, meter: Meter) -> None:
+        progress = self._state.step / self._config.steps
+        with self._arithmetic.autocast():
+            losses = phase.loss(batch, draws, progress)
+        loss = losses["loss"]
+        if self._config.accumulate > 1:
+            loss = loss / self._config.accumulate
+        loss.backward(inputs=list(phase.parameters))  # type: ignore[no-untyped-call]
         meter.add(phase.name, losses)
-    if state.average is not None:
-        state.average.update()
+
+
+def _restore(buffers: Sequence[tuple[Tensor, Tensor]]) -> None:
+    for buffer, value in buffers:
+        buffer.copy_(value)
 
 
 def _speak(state: TrainingState, config: TrainingConfig, runtime: Runtime, meter: Meter) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from aigc.data.stream import START, Position
-from aigc.models.contract import AdamConfig, Model, Phase
+from aigc.models.contract import Model
 from aigc.training.average import moving_average
+from aigc.training.optimizers import PhaseOptimizer
 
 
 class TrainingState:
@@ -18,7 +18,7 @@ class TrainingState:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.phases = list(model.phases())
-        self.optimizers = [_adam(phase, phase.optimizer) for phase in self.phases]
+        self.optimizers = [PhaseOptimizer(phase) for phase in self.phases]
         self.average = moving_average(model)
         self.step = 0
         self.position = START
@@ -30,9 +30,8 @@ class TrainingState:
             kept = self.average.state_dict()
             named |= {f"average.{name}": tensor for name, tensor in kept.items()}
         for phase, optimizer in zip(self.phases, self.optimizers, strict=True):
-            for index, slots in optimizer.state_dict()["state"].items():
-                for slot, value in slots.items():
-                    named[f"optimizer.{phase.name}.{index}.{slot}"] = value
+            slots = optimizer.tensors().items()
+            named |= {f"optimizer.{phase.name}.{name}": tensor for name, tensor in slots}
         # safetensors refuses two names for one memory, and training goes on while this is written.
         return {name: tensor.detach().clone() for name, tensor in named.items()}
 
@@ -46,25 +45,9 @@ class TrainingState:
         if self.average is not None:
             self.average.load_state_dict(_under("average.", tensors))
         for phase, optimizer in zip(self.phases, self.optimizers, strict=True):
-            slots: dict[int, dict[str, Tensor]] = {}
-            for name, value in _under(f"optimizer.{phase.name}.", tensors).items():
-                index, slot = name.split(".")
-                slots.setdefault(int(index), {})[slot] = value
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": slots, "param_groups": groups})
+            optimizer.restore(_under(f"optimizer.{phase.name}.", tensors))
         self.step = plain["step"]
         self.position = Position(*plain["position"])
-
-
-def _adam(phase: Phase, config: AdamConfig) -> torch.optim.Optimizer:
-    parameters = cast(list[nn.Parameter], list(phase.parameters))
-    return torch.optim.AdamW(
-        parameters,
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from aigc.data.importers import import_dataset
 from aigc.data.stream import Stream
 from aigc.modalities import modality
 from aigc.models import build
-from aigc.models.contract import AdamConfig, Model
+from aigc.models.contract import Model, OptimizerConfig
 from aigc.models.gan import GAN
 from aigc.models.vae import VAE
 from aigc.training.checkpoint import save_checkpoint
@@ -265,7 +265,7 @@ def bare_gan(model: GAN) -> Callable[[Tensor, Tensor], Tensor]:
     return step
 
 
-def adam(network: torch.nn.Module, config: AdamConfig) -> torch.optim.Optimizer:
+def adam(network: torch.nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """The product's optimizer."""
     betas, decay = (config.beta1, config.beta2), config.weight_decay
     return torch.optim.AdamW(

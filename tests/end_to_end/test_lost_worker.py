@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
+from aigc.data.batches import Batch
 from aigc.data.importers import import_dataset
+from aigc.training.loop import Meter, _Steps
 from aigc.training.world import World
 from cluster.errors import WorkerLost
 from cluster.local import LocalRay
@@ -56,16 +56,19 @@ def mortal(worker: Worker, marks: Path, rank: int, times: int) -> Worker:
     def run(world: World) -> None:
         first, steps = 10 if list(marks.iterdir()) else 0, [0]
 
-        class Mortal(World):
-            def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-                steps[0] += 1
-                left = len(list(marks.iterdir()))
-                if self.rank == rank and first + steps[0] == KILLED_AT and left < times:
-                    (marks / f"{left}").touch()
-                    os.kill(os.getpid(), signal.SIGKILL)
-                super().average_gradients(parameters)
+        taken = _Steps.take
 
-        worker(Mortal(world.rank, world.size, world.device))
+        def take(self: _Steps, batch: Batch, meter: Meter) -> None:
+            steps[0] += 1
+            left = len(list(marks.iterdir()))
+            if world.rank == rank and first + steps[0] == KILLED_AT and left < times:
+                (marks / f"{left}").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            taken(self, batch, meter)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(_Steps, "take", take)
+            worker(world)
 
     return run
 

@@ -99,8 +99,8 @@ extra: 1
         "a.yaml:1: data: is missing",
         'a.yaml:2: name: must be up to 40 of a–z, 0–9 and -, the first no - (got "Digits")',
         'a.yaml:3: model.recipe: must be one of hinge, article (got "hing"). Did you mean hinge?',
-        "a.yaml:3: model.generator.lr: unknown key; there are "
-        "learning_rate, beta1, beta2, weight_decay",
+        "a.yaml:3: model.generator.lr: unknown key; there are algorithm, learning_rate, beta1, "
+        "beta2, weight_decay, schedule, warm_up, decay, clip_norm",
         "a.yaml:5: training.step: unknown key. Did you mean steps?",
         "a.yaml:6: training.steps: must be greater than 0 (got 0)",
         "a.yaml:7: training.seed: must be a whole number (got 1.5)",

@@ -160,8 +160,8 @@ def test_a_last_batch_that_the_workers_cannot_share_is_refused(session: Session)
 
     assert rest % 3
     assert problem == (
-        f"mixed.yaml:5: data.stream.drop_last: must be true: the last batch of {rest} records has "
-        "no equal part for each of 3 workers"
+        f"mixed.yaml:5: data.stream.drop_last: must be true: the last batch of {rest} records "
+        "cannot be cut into 3 equal parts"
     )
     assert prepared(session, text).mixed_in == ()
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from aigc.layout import Layout
 from aigc.models import build
-from aigc.models.contract import AdamConfig, Batch
+from aigc.models.contract import Batch, OptimizerConfig
 from aigc.models.gan import GAN, GANConfig
 from aigc.seeding import Draws
 
@@ -22,7 +22,7 @@ def built(config: GANConfig) -> GAN:
 def test_a_recipe_fills_in_what_is_not_given() -> None:
     article = GANConfig.model_validate({"recipe": "article", "width": 64})
     assert (article.latent_size, article.width, article.average_decay) == (100, 64, None)
-    assert article.discriminator == AdamConfig(learning_rate=2e-4, beta1=0.9, beta2=0.999)
+    assert article.discriminator == OptimizerConfig(learning_rate=2e-4, beta1=0.9, beta2=0.999)
     assert GANConfig.model_validate({"recipe": "hinge"}) == GANConfig()
 
 

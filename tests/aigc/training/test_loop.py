@@ -12,7 +12,7 @@ from aigc.data.stream import Stream
 from aigc.errors import ArtifactCorrupt, TrainingDiverged
 from aigc.models import ModelConfig, build
 from aigc.models.classifier import ClassifierConfig
-from aigc.models.contract import AdamConfig, Batch, Losses, Model, Phase
+from aigc.models.contract import Batch, Losses, Model, OptimizerConfig, Phase
 from aigc.models.gan import GANConfig
 from aigc.models.vae import VAEConfig
 from aigc.seeding import Draws
@@ -120,7 +120,7 @@ class Exploding(Model):
         self.steps = 0
 
     def phases(self) -> list[Phase]:
-        return [Phase("only", [self.weight], self._loss, AdamConfig(), every=1)]
+        return [Phase("only", [self.weight], self._loss, OptimizerConfig(), every=1)]
 
     def _loss(self, batch: Batch, draws: Draws, progress: float) -> Losses:
         self.steps += 1
@@ -144,7 +144,7 @@ def test_a_loss_that_is_no_number_stops_the_training(digits: Dataset) -> None:
 def test_a_phase_runs_at_its_own_interval(digits: Dataset) -> None:
     model = Exploding(digits)
     counted = TrainingState(model)
-    counted.phases = [Phase("only", [model.weight], model._loss, AdamConfig(), every=5)]
+    counted.phases = [Phase("only", [model.weight], model._loss, OptimizerConfig(), every=5)]
     train(
         counted,
         Stream(digits, "train", CONFIG.batch_size, CONFIG.seed),

@@ -1,0 +1,128 @@
+"""Workers that are processes of their own, joined by gloo."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as processes
+from torch import Tensor, nn
+
+from aigc.data.catalog import Dataset
+from aigc.data.stream import Stream
+from aigc.models import ModelConfig, build
+from aigc.models.classifier import ClassifierConfig
+from aigc.models.contract import OptimizerConfig
+from aigc.models.gan import GANConfig
+from aigc.models.vae import VAEConfig
+from aigc.training import gradients
+from aigc.training.config import TrainingConfig
+from aigc.training.gradients import GradientAverager
+from aigc.training.loop import Runtime, train
+from aigc.training.state import TrainingState
+from aigc.training.world import World
+
+# What is compared are Adam's means of the gradients, and of their squares. Not the weights: its
+# division by the size of a gradient turns rounding, where that is about 0, into whole steps.
+CALM = OptimizerConfig(learning_rate=1e-6)
+FAMILIES: dict[str, ModelConfig] = {
+    "gan": GANConfig(width=8, latent_size=8, generator=CALM, discriminator=CALM),
+    "vae": VAEConfig(width=8, latent_size=4, mixture=0, optimizer=CALM),
+    "classifier": ClassifierConfig(width=4, optimizer=CALM),
+}
+
+
+def trained(
+    dataset: Dataset, config: ModelConfig, world: World, accumulate: int = 1
+) -> dict[str, Tensor]:
+    training = TrainingConfig(steps=6, batch_size=32, seed=5, accumulate=accumulate)
+    state = TrainingState(build(config, dataset.manifest.layout, training.seed))
+    stream = Stream(dataset, "train", 32, training.seed, rank=world.rank, size=world.size)
+    train(state, stream, training, Runtime(world, _ignore, _ignore, _ignore))
+    return {name: each for name, each in state.tensors().items() if "exp_avg" in name}
+
+
+def _ignore(*_: object) -> None: ...
+
+
+def _join(rank: int, size: int, port: int) -> World:
+    torch.set_num_threads(1)
+    address = f"tcp://127.0.0.1:{port}"
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
+    return World(rank, size)
+
+
+def _train(rank: int, size: int, port: int, dataset: Dataset, folder: Path) -> None:
+    world = _join(rank, size, port)
+    for name, config in FAMILIES.items():
+        torch.save(trained(dataset, config, world), folder / f"{name}-{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        scale = values.abs().max().item()
+        torch.testing.assert_close(found[name], values, rtol=1e-3, atol=1e-4 * scale, msg=name)
+
+
+@pytest.fixture(scope="module")
+def of_two(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The means of gradients that two workers end with."""
+    folder = tmp_path_factory.mktemp("two")
+    processes.spawn(_train, (2, _free_port(), digits, folder), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_two_workers_compute_what_one_does_with_the_whole_batch(
+    name: str, of_two: Path, digits: Dataset
+) -> None:
+    first, second = (torch.load(of_two / f"{name}-{rank}.pt") for rank in range(2))
+    assert all(torch.equal(first[each], second[each]) for each in first)
+    close(first, trained(digits, FAMILIES[name], World()))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_batch_in_parts_gives_what_it_gives_as_a_whole(name: str, digits: Dataset) -> None:
+    whole = trained(digits, FAMILIES[name], World())
+    close(trained(digits, FAMILIES[name], World(), accumulate=4), whole)
+
+
+def _average(rank: int, port: int, folder: Path) -> None:
+    world = _join(rank, 2, port)
+    gradients.BUCKET_BYTES = 64
+    torch.manual_seed(0)
+    network, unused = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3)), nn.Linear(9, 9)
+    averager = GradientAverager([*network.parameters(), *unused.parameters()], world)
+    records = torch.arange(20.0).reshape(4, 5)[2 * rank : 2 * rank + 2]
+    network(records).square().mean().backward()
+    with averager.averaging():
+        network(records).square().mean().backward()
+    assert unused.weight.grad is None
+    torch.save([each.grad for each in network.parameters()], folder / f"{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_several_buckets_and_a_parameter_without_a_gradient(tmp_path: Path) -> None:
+    processes.spawn(_average, (_free_port(), tmp_path), nprocs=2)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3))
+    (2 * network(torch.arange(20.0).reshape(4, 5)).square().mean()).backward()
+
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        for gradient, parameter in zip(found, network.parameters(), strict=True):
+            torch.testing.assert_close(gradient, parameter.grad)
