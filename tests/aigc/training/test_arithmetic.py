@@ -56,6 +56,7 @@ def test_bfloat16_gives_nearly_the_same_and_not_the_same(name: str, digits: Data
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("default")  # of the compiler about itself
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_compiled_it_gives_the_same_to_rounding(name: str, digits: Dataset) -> None:
