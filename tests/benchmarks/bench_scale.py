@@ -1,0 +1,194 @@
+"""What more workers bring, and what being unkillable costs.
+
+Protocol: RESULTS.md beside this file. Every ratio is of two sides that did the same work in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from bench_loop import FOREVER, product_loop, recipe
+from harness import conclude, machine, median, table
+
+from aigc.data.importers import import_dataset
+from aigc.data.stream import Stream
+from aigc.training.checkpoint import save_checkpoint
+from aigc.training.loop import Runtime, train
+from aigc.training.world import World
+from cluster.journal import JournalReader
+from cluster.local import LocalRay
+from cluster.places import Worker
+from cluster.resources import Resources
+from cluster.training import TrainingRequest, train_worker
+from cluster.workspace import Workspace
+from jobs.specs import SPECS
+
+DATASET = "mnist-5k"
+RECIPE = SPECS / "training" / "digits-gan.yaml"
+BATCH, STEPS = 128, 240
+"""Two networks with a phase each: the harder case of averaging gradients."""
+Goals = dict[str, tuple[float | None, float]]
+Figures = dict[str, object]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=3, help="trainings of each kind, in turn")
+    parser.add_argument("--rounds", type=int, default=10, help="pairs of rounds of checkpointing")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    where, figures, goals = machine(), Figures(), Goals()
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace.at(folder)
+        import_dataset(workspace.datasets, DATASET)
+        workers(workspace, chosen.pairs, figures, goals)
+        recovery(workspace, figures, goals)
+        checkpointing(workspace, chosen.rounds, figures, goals)
+    return conclude("scale", where, figures, goals)
+
+
+def workers(workspace: Workspace, pairs: int, figures: Figures, goals: Goals) -> None:
+    """One and two workers on Ray, and two under torchrun, of the same global batch."""
+    numbers, kinds = itertools.count(), dict[str, list[float]]()
+    for _ in range(pairs):
+        for kind in ("one on Ray", "two on Ray", "two under torchrun"):
+            request = _request(workspace, f"{next(numbers)}", STEPS)
+            if kind == "two under torchrun":
+                _torchrun(request, workspace)
+            else:
+                _on_ray(request, workspace, 2 if kind.startswith("two") else 1)
+            kinds.setdefault(kind, []).append(_speed(request))
+    one, two, plain = kinds.values()
+    scaling = median([second / first / 2 for first, second in zip(one, two, strict=True)])
+    ratio = median([ray / bare for ray, bare in zip(two, plain, strict=True)])
+    speeds = {kind: median(values) for kind, values in kinds.items()}
+    figures |= {"samples_per_second": speeds}
+    goals["two workers / twice one"] = (scaling, 0.85)
+    goals["Ray / torchrun, two workers"] = (ratio, 0.97)
+    table(
+        ("hinge GAN, samples/s", "median", "each"),
+        [
+            (kind, median(values), " ".join(f"{value:.0f}" for value in values))
+            for kind, values in kinds.items()
+        ],
+    )
+
+
+def recovery(workspace: Workspace, figures: Figures, goals: Goals) -> None:
+    """From a worker's SIGKILL to the first step that had not been done before."""
+    request = _request(workspace, "killed", STEPS, checkpoint_every=40)
+    mark = workspace.root / "killed"
+    started = time.perf_counter()
+    with LocalRay(workspace.root / "ray") as place:
+        place.train(_mortal(request, mark), Resources(workers=2))
+    killed_at = mark.stat().st_mtime
+    reports = [entry for entry in JournalReader(request.run.journal).new() if "figures" in entry]
+    first = next(entry for entry in reports if entry["time"] / 1000 > killed_at)
+    seconds = first["time"] / 1000 - killed_at
+    figures |= {"recovery_seconds": seconds, "whole_run_seconds": time.perf_counter() - started}
+    goals["30 s / recovery of a killed worker"] = (30 / seconds, 1.0)
+    table(("a killed worker", "seconds"), [("to the first new step", seconds)])
+
+
+def checkpointing(workspace: Workspace, rounds: int, figures: Figures, goals: Goals) -> None:
+    """The loop with and without its checkpoints at the default interval, in turn."""
+    spec = recipe(RECIPE)
+    dataset, _ = import_dataset(workspace.datasets, DATASET)
+    every = spec.training.checkpoint_every
+    _, state = product_loop(spec, dataset, workspace)
+    stream = Stream(dataset, "train", spec.training.batch_size, 0)
+    folder = workspace.root / "checkpoints"
+    ratios = list[float]()
+    for _ in range(rounds):
+        seconds = dict[bool, float]()
+        for saving in (False, True):
+            save: Any = functools.partial(save_checkpoint, folder) if saving else _ignore
+            runtime = Runtime(World(), _ignore, _ignore, save)
+            config = spec.training.model_copy(update={"steps": state.step + every})
+            started = time.perf_counter()
+            train(state, stream, config, runtime)
+            seconds[saving] = time.perf_counter() - started
+        ratios.append(seconds[False] / seconds[True])
+    ratio = median(ratios)
+    figures |= {"checkpointing_ratio": ratio}
+    goals["without / with checkpoints"] = (ratio, 0.98)
+    table((f"checkpoints every {every} steps", "ratio"), [("without / with", ratio)])
+
+
+def _ignore(*_: object) -> None: ...
+
+
+def _request(
+    workspace: Workspace, name: str, steps: int, checkpoint_every: int = FOREVER
+) -> TrainingRequest:
+    spec = recipe(RECIPE)
+    settings = {"steps": steps, "batch_size": BATCH, "report_every": 10}
+    intervals = {"checkpoint_every": checkpoint_every, "sample_every": FOREVER}
+    config = spec.training.model_copy(update={**settings, **intervals})
+    run = workspace.run(f"scale-{name}")
+    return TrainingRequest(workspace.datasets, DATASET, spec.model, config, run)
+
+
+def _on_ray(request: TrainingRequest, workspace: Workspace, count: int) -> None:
+    with LocalRay(workspace.root / "ray") as place:
+        place.train(functools.partial(train_worker, request), Resources(workers=count))
+
+
+def _torchrun(request: TrainingRequest, workspace: Workspace) -> None:
+    """The same worker on the same request, started by torchrun."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    child = Path(__file__).parent / "torchrun_worker.py"
+    arguments = [str(workspace.root), request.run.submission, request.training.model_dump_json()]
+    done = subprocess.run(
+        [*command, str(child), *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+
+
+def _speed(request: TrainingRequest) -> float:
+    """Samples/s from the second report to the last: start-up is left out."""
+    reports = [entry for entry in JournalReader(request.run.journal).new() if "figures" in entry]
+    first, last = reports[1], reports[-1]
+    steps, milliseconds = last["step"] - first["step"], last["time"] - first["time"]
+    return float(steps * request.training.batch_size * 1000 / milliseconds)
+
+
+def _mortal(request: TrainingRequest, mark: Path) -> Worker:
+    """The worker, of which the second is killed once in the middle. Nested, so that Ray sends it
+    by value."""
+
+    def run(world: World) -> None:
+        from aigc.training.loop import _Steps
+
+        taken, steps = _Steps.take, [0]
+
+        def take(self: Any, batch: Any, meter: Any) -> None:
+            steps[0] += 1
+            if world.rank == 1 and steps[0] == STEPS // 2 and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            taken(self, batch, meter)
+
+        _Steps.take = take
+        train_worker(request, world)
+
+    return run
+
+
+if __name__ == "__main__":
+    sys.exit(main())
