@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from aigc.data.batches import Batch
 from aigc.data.catalog import Dataset, find
 from aigc.data.files import writing
 from aigc.data.mixture import Mixture
@@ -77,7 +78,8 @@ def train_worker(request: TrainingRequest, world: World) -> None:
     config = request.training
     model = build(request.model, dataset.manifest.layout, config.seed).to(world.device)
     state = TrainingState(model)
-    restore_newest(request.run.checkpoints, state)
+    if not restore_newest(request.run.checkpoints, state) and model.prepares:
+        model.prepare(_one_pass(request, world.device))
     stream = request.open_stream(world)
     recorder = Recorder(request.run, config.seed) if world.is_first else None
     try:
@@ -146,12 +148,18 @@ def preview(model: Model, seed: int, count: int = SHEET_RECORDS) -> torch.Tensor
 def _finish(state: TrainingState, dataset: Dataset, request: TrainingRequest) -> None:
     """Fit what is fitted last, on the averaged weights, and write the model."""
     with averaged_weights(state.model, state.average) as model:
-        stream = request.open_stream(World(device=next(model.parameters()).device))
-        batches = itertools.islice(stream.batches(), stream.batches_per_epoch)
-        model.finish((batch for batch, _ in batches), request.training.seed)
+        device = next(model.parameters()).device
+        model.finish(_one_pass(request, device), request.training.seed)
         trained_on: dict[str, Any] = {
             "dataset": dataset.reference,
             "digest": dataset.manifest.digest,
             "mixture": dict(request.mixture),
         }
         save_model(request.run.model, model, request.model, trained_on)
+
+
+def _one_pass(request: TrainingRequest, device: torch.device) -> Iterator[Batch]:
+    """The training data once, all of it on this worker."""
+    stream = request.open_stream(World(device=device))
+    batches = itertools.islice(stream.batches(), stream.batches_per_epoch)
+    return (batch for batch, _ in batches)

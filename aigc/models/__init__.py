@@ -11,13 +11,16 @@ from pydantic import Field
 from aigc.config import Config
 from aigc.errors import ModalityUnsupported
 from aigc.layout import Layout
+from aigc.models.attention import Attention, AttentionConfig
 from aigc.models.classifier import Classifier, ClassifierConfig
 from aigc.models.contract import Model
 from aigc.models.gan import GAN, GANConfig
 from aigc.models.vae import VAE, VAEConfig
 from aigc.seeding import derive
 
-ModelConfig = Annotated[GANConfig | VAEConfig | ClassifierConfig, Field(discriminator="family")]
+ModelConfig = Annotated[
+    GANConfig | VAEConfig | AttentionConfig | ClassifierConfig, Field(discriminator="family")
+]
 """What a spec says under `model`."""
 
 
@@ -37,6 +40,9 @@ class Family(NamedTuple):
 FAMILIES: dict[str, Family] = {
     "gan": Family(GANConfig, GAN, frozenset({"image"}), generative=True),
     "vae": Family(VAEConfig, VAE, frozenset({"image"}), generative=True, bounded=True),
+    "attention": Family(
+        AttentionConfig, Attention, frozenset({"image", "text"}), generative=True, bounded=True
+    ),
     "classifier": Family(ClassifierConfig, Classifier, frozenset({"image"}), generative=False),
 }
 

@@ -68,11 +68,13 @@ class Model(nn.Module, ABC):
 
     `noise_size`: standard normal numbers that one sample is made from; 0 for a model that makes
     none. `average_decay`: decay a step of the moving average of `averaged()`, whose weights are
-    the ones that are judged and registered; None for none.
+    the ones that are judged and registered; None for none. `prepares`: whether `prepare` is to be
+    called before the first step.
     """
 
     noise_size: int = 0
     average_decay: float | None = None
+    prepares: bool = False
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -84,7 +86,8 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, noise: Tensor, labels: Tensor | None) -> Tensor:
-        """Samples in [−1, 1], (B, *layout.shape), from noise (B, noise_size) and labels (B,).
+        """Samples (B, *layout.shape), of the kind the modality decodes to, from noise
+        (B, noise_size) and labels (B,).
 
         A pure function of its arguments and the weights: no other randomness.
         """
@@ -96,6 +99,10 @@ class Model(nn.Module, ABC):
     def averaged(self) -> nn.Module:
         """The part whose weights are averaged over the steps: what makes the samples."""
         return self
+
+    def prepare(self, batches: Iterable[Batch]) -> None:
+        """Fit what must be known before the first step, from one pass over the training data."""
+        return None
 
     def finish(self, batches: Iterable[Batch], seed: int) -> None:
         """Fit what is fitted once, after the last step, from one pass over the training data."""
