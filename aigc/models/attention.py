@@ -17,7 +17,7 @@ from torch.nn import functional
 from aigc.config import Config
 from aigc.errors import ModelError
 from aigc.layout import Layout
-from aigc.models.contract import AdamConfig, Batch, Losses, Model, Phase
+from aigc.models.contract import Batch, Losses, Model, OptimizerConfig, Phase
 from aigc.models.tokens import (
     IGNORED,
     ByteTokens,
@@ -62,7 +62,9 @@ class AttentionConfig(Config):
     patch: int = Field(default=2, ge=1, le=4)
     sampling: SamplingConfig = SamplingConfig()
     average_decay: float | None = Field(default=0.998, gt=0, lt=1)
-    optimizer: AdamConfig = AdamConfig(learning_rate=2e-3)
+    optimizer: OptimizerConfig = OptimizerConfig(
+        algorithm="muon", learning_rate=1e-2, beta2=0.98, schedule="cosine", warm_up=0.02
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -97,7 +99,11 @@ class Attention(Model):
             nn.init.normal_(each.weight, std=0.02)
 
     def phases(self) -> Sequence[Phase]:
-        return [Phase("tokens", list(self.parameters()), self._loss, self.config.optimizer)]
+        parameters, matrices = list(self.parameters()), self.transformer.matrices()
+        return [Phase("tokens", parameters, self._loss, self.config.optimizer, matrices=matrices)]
+
+    def compilable(self) -> Iterable[nn.Module]:
+        return [self.transformer]
 
     def prepare(self, batches: Iterable[Batch]) -> None:
         """Read the vocabulary off the training data."""
@@ -119,19 +125,33 @@ class Attention(Model):
         """
         uniform = torch.special.ndtr(noise.double())
         tokens = torch.zeros_like(noise, dtype=torch.int64)
-        sizes, bias = self.tokens.sizes().to(noise.device), self._bias()
+        sizes = self.tokens.sizes().to(noise.device)
         room = tokens.new_full((len(noise),), self.layout.size)
         cache = self.transformer.cache(len(noise))
         before = self._beginning(labels, len(noise))
         for position in range(self.tokens.length):
             hidden = self.transformer.step(self._placed(before, position), cache, position)
-            logits = functional.linear(hidden, self.embedding.weight, bias)
+            logits = self.logits(hidden)
             tokens[:, position] = pick(logits, uniform[:, position], self.config.sampling)
             room -= sizes[tokens[:, position]]
             if (room <= 0).all():
                 break
             before = self.embedding(tokens[:, position])
         return self.tokens.decode(tokens)
+
+    def hidden(self, tokens: Tensor, labels: Tensor | None, draws: Draws | None = None) -> Tensor:
+        """What each of the tokens (B, T) is predicted from, (B, T, width): those before it."""
+        beginning = self._beginning(labels, len(tokens))[:, None]
+        before = torch.cat([beginning, self.embedding(tokens[:, :-1])], dim=1)
+        hidden: Tensor = self.transformer(self._placed(before, slice(tokens.shape[1])), draws)
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Those of the next token, (…, V), from (…, width); −∞ for what is no token."""
+        weight = self.embedding.weight
+        is_none = ~self.tokens.known().to(weight.device)
+        bias = weight.new_zeros(len(weight)).masked_fill(is_none, -torch.inf)
+        return functional.linear(hidden, weight, bias)
 
     def _loss(self, batch: Batch, draws: Draws, progress: float) -> Losses:
         tokens = self.tokens.encode(batch.records, draws)
@@ -142,11 +162,7 @@ class Attention(Model):
 
     def _nats(self, tokens: Tensor, labels: Tensor | None, draws: Draws | None) -> Tensor:
         """−log p of the tokens (B, T) of each record, (B,)."""
-        before = self.embedding(tokens[:, :-1].clamp(min=0))
-        beginning = self._beginning(labels, len(tokens))[:, None]
-        inputs = self._placed(torch.cat([beginning, before], dim=1), slice(tokens.shape[1]))
-        hidden = self.transformer(inputs, draws).flatten(0, 1)
-        logits = functional.linear(hidden, self.embedding.weight, self._bias())
+        logits = self.logits(self.hidden(tokens.clamp(min=0), labels, draws).flatten(0, 1))
         nats = functional.cross_entropy(
             logits, tokens.flatten(), ignore_index=IGNORED, reduction="none"
         )
@@ -170,18 +186,15 @@ class Attention(Model):
             embedded = embedded + self.places.weight[places]
         return normalised(embedded)
 
-    def _bias(self) -> Tensor:
-        """−∞ for what is no token, (vocabulary,)."""
-        weight = self.embedding.weight
-        return weight.new_zeros(len(weight)).masked_fill(
-            ~self.tokens.known().to(weight.device), -torch.inf
-        )
-
 
 def pick(logits: Tensor, uniform: Tensor, sampling: SamplingConfig) -> Tensor:
-    """The token at the quantile `uniform` (B,), in (0, 1], of what logits (B, V) are cut to."""
+    """The token at the quantile `uniform` (B,) of what the logits (B, V) are cut to.
+
+    Never one of probability 0, although `uniform` may be 0 or 1.
+    """
     cumulative = probabilities(logits.double(), sampling).cumsum(1)
-    return (cumulative < uniform[:, None] * cumulative[:, -1:]).sum(1)
+    reached = uniform.clamp(min=torch.finfo(torch.float64).tiny)[:, None] * cumulative[:, -1:]
+    return (cumulative < reached).sum(1)
 
 
 def probabilities(logits: Tensor, sampling: SamplingConfig) -> Tensor:

@@ -128,7 +128,7 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor, draws: Draws | None = None) -> Tensor:
         """(B, T, width) from (B, T, width). With `draws`, features are dropped out."""
-        rotation, drop = self.rotation[:, : x.shape[1]], self._drop(draws)
+        rotation, drop = self.rotation[:, : x.shape[1]], self.dropped(draws)
         for block in self.blocks:
             x = block(x, rotation, drop)
         return normalised(x)
@@ -145,8 +145,10 @@ class Transformer(nn.Module):
             x = block.step(x, rotation, kept, position)  # type: ignore[operator]
         return normalised(x)[:, 0]
 
-    def _drop(self, draws: Draws | None) -> Callable[[Tensor], Tensor]:
-        """A record loses the same features at all of its positions (Gal & Ghahramani 2016), so
+    def dropped(self, draws: Draws | None) -> Callable[[Tensor], Tensor]:
+        """What drops features out, with `draws`.
+
+        A record loses the same features at all of its positions (Gal & Ghahramani 2016), so
         that what is drawn does not depend on how long the batch's longest record is."""
         if draws is None or self.dropout == 0:
             return lambda x: x

@@ -19,6 +19,7 @@ from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
 from aigc.data.stream import Stream
 from aigc.models import ModelConfig, build
+from aigc.models.attention import AttentionConfig
 from aigc.models.classifier import ClassifierConfig
 from aigc.models.gan import GANConfig
 from aigc.models.vae import VAEConfig
@@ -33,6 +34,7 @@ RECIPES: dict[str, ModelConfig] = {
     "gan-hinge": GANConfig(latent_size=8, width=8),
     "gan-article": GANConfig(recipe="article", latent_size=16, width=16),
     "vae": VAEConfig(latent_size=4, width=8, mixture=2),
+    "attention": AttentionConfig(width=16, depth=2, heads=2, dropout=0.1),
     "classifier": ClassifierConfig(width=4, feature_size=16),
 }
 Curve = dict[str, list[float]]

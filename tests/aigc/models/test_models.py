@@ -14,6 +14,7 @@ from torch import Tensor
 from aigc.errors import ModalityUnsupported
 from aigc.layout import Layout
 from aigc.models import FAMILIES, ModelConfig, build
+from aigc.models.attention import AttentionConfig
 from aigc.models.classifier import ClassifierConfig
 from aigc.models.contract import Batch, Phase
 from aigc.models.gan import GANConfig
@@ -27,6 +28,7 @@ GENERATIVE = [
     GANConfig(recipe="article", latent_size=6, pixel_weight=0.1),
     VAEConfig(width=8, latent_size=4, mixture=2),
     VAEConfig(width=8, latent_size=4, mixture=0, decoder="gaussian"),
+    AttentionConfig(width=8, depth=1, heads=2, dropout=0.1),
 ]
 EVERY = [*GENERATIVE, ClassifierConfig(width=4)]
 named = partial(pytest.mark.parametrize, ids=lambda c: f"{c.family}-{getattr(c, 'recipe', '')}")
@@ -159,7 +161,7 @@ def test_the_modality_must_be_one_the_family_makes() -> None:
         build(GANConfig(), Layout(modality="text", shape=(64,)), seed=0)
 
 
-@named("config", [VAEConfig(), GANConfig(), ClassifierConfig()])
+@named("config", [VAEConfig(), GANConfig(), AttentionConfig(), ClassifierConfig()])
 def test_a_record_that_is_no_image_is_refused(config: ModelConfig) -> None:
     with pytest.raises(ModalityUnsupported):
         build(config, image_layout(shape=(784,)), seed=0)
