@@ -124,7 +124,7 @@ extra: 1
          '(got "tran"). Did you mean train?'),
         (TRAIN, "kind: train\n", "", "1: kind: is missing; there are train, evaluate, generate"),
         (TRAIN, "family: gan", "family: gam", "4: model.family: must be one of gan, vae, "
-         'classifier (got "gam"). Did you mean gan?'),
+         'attention, classifier (got "gam"). Did you mean gan?'),
         (TRAIN, "family: gan, ", "", "4: model.family: is missing"),
         (TRAIN, "family: gan", "family: vae", "4: model.recipe: unknown key; there are family, "),
         (TRAIN, "{family: gan, recipe: hinge}", "gan", "4: model: must be a section with"),
