@@ -53,6 +53,8 @@ class Phase:
     that is done, in [0, 1), and a mean over the records: the gradients of several parts of a batch
     are averaged. The phase runs at every step that `every` divides. `matrices` are the hidden
     weights that Muon may move; embeddings and the last layer are none of them.
+    `shares` names an earlier phase of the same parameters whose optimizer this one uses: a penalty
+    with an Adam of its own would be rescaled by it, and its weight would mean nothing.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Phase:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     every: int = 1
     matrices: Sequence[nn.Parameter] = ()
+    shares: str | None = None
 
 
 class Model(nn.Module, ABC):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -36,6 +37,46 @@ def generator_hinge(fake_logits: Tensor) -> Tensor:
 def discriminator_hinge(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """max(0, 1 − D(x)) + max(0, 1 + D(G(z))), of the same game."""
     return functional.relu(1 - real_logits).mean() + functional.relu(1 + fake_logits).mean()
+
+
+def generator_wasserstein(fake_logits: Tensor) -> Tensor:
+    """−D(G(z)), of the Wasserstein game (Arjovsky et al. 2017)."""
+    return -fake_logits.mean()
+
+
+def discriminator_wasserstein(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """D(G(z)) − D(x), minus the distance that the critic estimates."""
+    return fake_logits.mean() - real_logits.mean()
+
+
+def generator_relativistic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """softplus(−(D(G(z)) − D(x))), of pairs (Jolicoeur-Martineau 2018; R3GAN, Huang et al. 2024)."""
+    return functional.softplus(real_logits - fake_logits).mean()
+
+
+def discriminator_relativistic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """softplus(−(D(x) − D(G(z)))), of the same pairs."""
+    return functional.softplus(fake_logits - real_logits).mean()
+
+
+def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """(‖∇D(x)‖ − 1)², a mean over the records (WGAN-GP, Gulrajani et al. 2017).
+
+    `logits` (B,) were computed from `images` (B, …), which require a gradient; so below.
+    """
+    return (_slopes(logits, images).norm(dim=1) - 1).square().mean()
+
+
+def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """½‖∇D(x)‖², a mean over the records: R1 on reals, R2 on fakes (Mescheder et al. 2018)."""
+    return 0.5 * _slopes(logits, images).square().sum(1).mean()
+
+
+def _slopes(logits: Tensor, images: Tensor) -> Tensor:
+    """∇D(x) of each record, (B, n), to be differentiated once more."""
+    # A record's logit depends on that record alone, so the gradient of the sum holds them all.
+    (slopes,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return slopes.flatten(1)
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
