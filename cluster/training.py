@@ -17,12 +17,13 @@ from aigc.data.files import writing
 from aigc.data.mixture import Mixture
 from aigc.data.stream import Stream, StreamConfig
 from aigc.modalities import modality
-from aigc.models import ModelConfig, build
+from aigc.models import FAMILIES, ModelConfig, build
 from aigc.models.artifact import save_model
 from aigc.models.contract import Model
 from aigc.seeding import derive, sample_noise
 from aigc.training.average import averaged_weights
 from aigc.training.checkpoint import restore_newest, save_checkpoint
+from aigc.training.collapse import CollapseWatch
 from aigc.training.config import TrainingConfig
 from aigc.training.loop import Runtime, train
 from aigc.training.state import TrainingState
@@ -81,7 +82,9 @@ def train_worker(request: TrainingRequest, world: World) -> None:
     if not restore_newest(request.run.checkpoints, state) and model.prepares:
         model.prepare(_one_pass(request, world.device))
     stream = request.open_stream(world)
-    recorder = Recorder(request.run, config.seed) if world.is_first else None
+    recorder = (
+        Recorder(request.run, config.seed, _watch(request, dataset)) if world.is_first else None
+    )
     try:
         train(state, stream, config, _runtime(world, recorder))
         if recorder is not None:
@@ -95,16 +98,21 @@ def train_worker(request: TrainingRequest, world: World) -> None:
 class Recorder:
     """What the first worker writes down, in the run's folder."""
 
-    def __init__(self, run: RunFolder, seed: int) -> None:
-        self._run, self._seed = run, seed
+    def __init__(self, run: RunFolder, seed: int, watch: CollapseWatch | None) -> None:
+        self._run, self._seed, self._watch = run, seed, watch
         self._journal = Journal(run.journal)
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
         """Figures into the journal."""
+        if self._watch is not None:
+            figures = self._watch.hear(figures)
         self._journal.report(step, figures)
 
     def show(self, state: TrainingState) -> None:
-        """A contact sheet of the same noise at every call, by the averaged weights."""
+        """A contact sheet of the same noise at every call, by the averaged weights.
+
+        Raises TrainingCollapsed if the samples have lost their variety and that is to end it.
+        """
         if state.model.noise_size == 0:
             return
         layout = state.model.layout
@@ -114,6 +122,9 @@ class Recorder:
         with writing(self._run.samples / name) as partial:
             modality(layout.modality).sheet(stored).save(partial, "PNG")
         self._journal.show(state.step, f"{self._run.samples.name}/{name}")
+        if self._watch is not None:
+            with averaged_weights(state.model, state.average) as model:
+                self._watch.look(model, state.step)
 
     def save(self, state: TrainingState) -> None:
         """A checkpoint."""
@@ -122,6 +133,17 @@ class Recorder:
     def close(self) -> None:
         """Close the journal."""
         self._journal.close()
+
+
+def _watch(request: TrainingRequest, dataset: Dataset) -> CollapseWatch | None:
+    """What the first worker looks for a collapse with, if that is asked and it can be seen."""
+    limits = request.training.collapse
+    visible = dataset.manifest.layout.modality == "image"
+    if limits is None or not visible or not FAMILIES[request.model.family].generative:
+        return None
+    stream = request.open_stream(World())
+    epoch = itertools.islice(stream.batches(), stream.batches_per_epoch)
+    return CollapseWatch(limits, (batch for batch, _ in epoch), request.training.seed)
 
 
 def _runtime(world: World, recorder: Recorder | None) -> Runtime:

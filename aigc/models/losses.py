@@ -50,7 +50,7 @@ def discriminator_wasserstein(real_logits: Tensor, fake_logits: Tensor) -> Tenso
 
 
 def generator_relativistic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """softplus(−(D(G(z)) − D(x))), of pairs (Jolicoeur-Martineau 2018; R3GAN, Huang et al. 2024)."""
+    """softplus(−(D(G(z)) − D(x))), of pairs (Jolicoeur-Martineau 2018, Huang et al. 2024)."""
     return functional.softplus(real_logits - fake_logits).mean()
 
 
@@ -64,7 +64,8 @@ def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
 
     `logits` (B,) were computed from `images` (B, …), which require a gradient; so below.
     """
-    return (_slopes(logits, images).norm(dim=1) - 1).square().mean()
+    norms: Tensor = _slopes(logits, images).norm(dim=1)
+    return (norms - 1).square().mean()
 
 
 def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
