@@ -43,7 +43,7 @@ def collapse_figures(generated: Tensor, real: Tensor, labels: Tensor | None) -> 
     """
     generated, real = generated.flatten(1), real.flatten(1)
     figures = {"recall": recall(generated, real)}
-    if labels is not None and len(labels.unique()) > 1:
+    if labels is not None and bool(labels.min() < labels.max()):
         one_hot = functional.one_hot(labels)[nearest_rows(generated, real)]
         figures["class_balance_min"] = class_balance_min(one_hot)
         figures["class_balance_max"] = class_balance_max(one_hot)

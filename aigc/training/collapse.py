@@ -68,15 +68,18 @@ class CollapseWatch:
         """As many samples as there are records, float32 on the CPU, (N, *shape)."""
         device = next(model.parameters()).device
         seeds = [derive(self._seed, "collapse", i) for i in range(len(self._records))]
-        noise = sample_noise(seeds, model.noise_size).to(device).split(SAMPLED_AT_ONCE)
+        noise = sample_noise(seeds, model.noise_size).to(device)
         labels = self._wanted(model, device)
-        parts = [model.sample(*pair).cpu() for pair in zip(noise, labels, strict=True)]
+        parts = [
+            model.sample(*pair).cpu()
+            for pair in zip(torch.split(noise, SAMPLED_AT_ONCE), labels, strict=True)
+        ]
         return torch.cat(parts)
 
     def _wanted(self, model: Model, device: torch.device) -> list[Tensor | None]:
         if self._labels is None or not model.layout.classes:
             return [None] * -(-len(self._records) // SAMPLED_AT_ONCE)
-        return list(self._labels.to(device).split(SAMPLED_AT_ONCE))
+        return list(torch.split(self._labels.to(device), SAMPLED_AT_ONCE))
 
 
 def _first(batches: Iterable[Batch], count: int) -> tuple[Tensor, Tensor | None]:
