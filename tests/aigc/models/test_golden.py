@@ -33,6 +33,8 @@ TRAINING = TrainingConfig(steps=20, batch_size=32, seed=3, report_every=5)
 RECIPES: dict[str, ModelConfig] = {
     "gan-hinge": GANConfig(latent_size=8, width=8),
     "gan-article": GANConfig(recipe="article", latent_size=16, width=16),
+    "gan-wgan-gp": GANConfig(recipe="wgan-gp", latent_size=8, width=8),
+    "gan-relativistic": GANConfig(recipe="relativistic", latent_size=8, width=8),
     "vae": VAEConfig(latent_size=4, width=8, mixture=2),
     "attention": AttentionConfig(width=16, depth=2, heads=2, dropout=0.1),
     "classifier": ClassifierConfig(width=4, feature_size=16),
