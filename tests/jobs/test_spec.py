@@ -98,7 +98,8 @@ extra: 1
     assert refused(text) == [
         "a.yaml:1: data: is missing",
         'a.yaml:2: name: must be up to 40 of a–z, 0–9 and -, the first no - (got "Digits")',
-        'a.yaml:3: model.recipe: must be one of hinge, article (got "hing"). Did you mean hinge?',
+        "a.yaml:3: model.recipe: must be one of hinge, article, wgan-gp, relativistic "
+        '(got "hing"). Did you mean hinge?',
         "a.yaml:3: model.generator.lr: unknown key; there are algorithm, learning_rate, beta1, "
         "beta2, weight_decay, schedule, warm_up, decay, clip_norm",
         "a.yaml:5: training.step: unknown key. Did you mean steps?",
