@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -120,6 +120,10 @@ class GAN(Model):
     def sample(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         samples: Tensor = self.generator(noise, labels)
         return samples
+
+    def compilable(self) -> Iterable[nn.Module]:
+        """A penalty differentiates D twice, which torch.compile does not do."""
+        return [self.generator] if self.recipe.penalty else [self.generator, self.discriminator]
 
     def averaged(self) -> nn.Module:
         return self.generator

@@ -64,6 +64,14 @@ def test_a_critic_takes_several_steps_for_one_of_the_generator() -> None:
     assert every == {"discriminator": 1, "generator": 5}
 
 
+def test_what_a_penalty_differentiates_twice_is_not_compiled() -> None:
+    hinge = built(GANConfig(width=8))
+    assert list(hinge.compilable()) == [hinge.generator, hinge.discriminator]
+    for recipe in ("wgan-gp", "relativistic"):
+        model = built(GANConfig.model_validate({"recipe": recipe, "width": 8}))
+        assert list(model.compilable()) == [model.generator]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
