@@ -23,24 +23,26 @@ def augmented(images_bchw: Tensor, draws: Draws) -> Tensor:
 
 def coloured(images_bchw: Tensor, draws: Draws) -> Tensor:
     """Brightness moved by up to ½, saturation times up to 2, contrast times ½ to 1½."""
-    brightness, saturation, contrast = _numbers(images_bchw, draws, 3)[..., None, None].unbind(1)
-    images = images_bchw + (brightness - 0.5)[:, None]
+    numbers = draws.uniform(len(images_bchw), 3, 1, 1, 1).to(images_bchw.device)
+    brightness, saturation, contrast = numbers.unbind(1)
+    images = images_bchw + (brightness - 0.5)
     grey = images.mean(dim=1, keepdim=True)
-    images = grey + (images - grey) * (2 * saturation)[:, None]
+    images = grey + (images - grey) * (2 * saturation)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    return mean + (images - mean) * (contrast + 0.5)[:, None]
+    return mean + (images - mean) * (contrast + 0.5)
 
 
 def translated(images_bchw: Tensor, draws: Draws) -> Tensor:
     """Each image moved by whole pixels down and right, with zeros moving in as in the paper."""
-    sides = _sides(images_bchw)
-    reach = (sides * TRANSLATION + 0.5).floor()
-    numbers = _numbers(images_bchw, draws, 2)
-    down, right = (numbers * (2 * reach + 1)).floor().long().sub(reach.long()).unbind(1)
-    top, left = (int(side) for side in reach)
-    padded = functional.pad(images_bchw, (left, left, top, top))
-    rows = _places(images_bchw, 2) + top - down[:, None]
-    columns = _places(images_bchw, 3) + left - right[:, None]
+    sides = torch.tensor(images_bchw.shape[2:])
+    reach = (sides * TRANSLATION + 0.5).long()
+    # 0 … 2 · reach: where in the padded image the window begins.
+    numbers = draws.uniform(len(images_bchw), 2)
+    top, left = (numbers * (2 * reach + 1)).long().to(images_bchw.device).unbind(1)
+    down, right = reach.tolist()
+    padded = functional.pad(images_bchw, (right, right, down, down))
+    rows = _places(images_bchw, 2) + top[:, None]
+    columns = _places(images_bchw, 3) + left[:, None]
     records = torch.arange(len(images_bchw), device=images_bchw.device)[:, None, None]
     moved = padded.permute(0, 2, 3, 1)[records, rows[:, :, None], columns[:, None, :]]
     return moved.permute(0, 3, 1, 2)
@@ -48,21 +50,14 @@ def translated(images_bchw: Tensor, draws: Draws) -> Tensor:
 
 def cut_out(images_bchw: Tensor, draws: Draws) -> Tensor:
     """A rectangle of half a side set to 0; its centre is any pixel, so that it may be cut off."""
-    sides = _sides(images_bchw)
-    height, width = (int(side * CUTOUT + 0.5) for side in sides)
-    top, left = (_numbers(images_bchw, draws, 2) * sides).floor().long().unbind(1)
-    rows = _places(images_bchw, 2) - (top - height // 2)[:, None]
-    columns = _places(images_bchw, 3) - (left - width // 2)[:, None]
-    inside = _within(rows, height)[:, :, None] & _within(columns, width)[:, None, :]
-    return images_bchw * ~inside[:, None]
-
-
-def _numbers(images: Tensor, draws: Draws, count: int) -> Tensor:
-    return draws.uniform(len(images), count).to(images.device)
-
-
-def _sides(images: Tensor) -> Tensor:
-    return torch.tensor(images.shape[2:], device=images.device)
+    sides = torch.tensor(images_bchw.shape[2:])
+    hole = (sides * CUTOUT + 0.5).long()
+    starts = (draws.uniform(len(images_bchw), 2) * sides).long() - hole // 2
+    top, left = starts.to(images_bchw.device).unbind(1)
+    height, width = hole.tolist()
+    rows = _within(_places(images_bchw, 2) - top[:, None], height)
+    columns = _within(_places(images_bchw, 3) - left[:, None], width)
+    return images_bchw * ~(rows[:, None, :, None] & columns[:, None, None, :])
 
 
 def _places(images: Tensor, dimension: int) -> Tensor:
