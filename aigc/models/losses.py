@@ -80,9 +80,27 @@ def _slopes(logits: Tensor, images: Tensor) -> Tensor:
     return slopes.flatten(1)
 
 
-def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(μ, σ²) ‖ N(0, I)) = ½ Σ (μ² + σ² − 1 − log σ²), (B,), in nats."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+def gaussian_kl(mean: Tensor, log_variance: Tensor, free_bits: float = 0.0) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(0, I)) = ½ Σ (μ² + σ² − 1 − log σ²), (B,), in nats.
+
+    Each dimension of each record counts as `free_bits` nats at least (Kingma et al. 2016). The
+    paper bounds the mean over the batch instead, which depends on how the batch is split.
+    """
+    nats = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+    return (nats.clamp(min=free_bits) if free_bits else nats).sum(1)
+
+
+def log_prior_ratio(latents: Tensor, noise: Tensor, log_variance: Tensor) -> Tensor:
+    """log N(z; 0, I) − log N(z; μ, σ²) where z = μ + σ · noise, (B,), in nats."""
+    return 0.5 * (noise.square() + log_variance - latents.square()).sum(1)
+
+
+def importance_weighted(log_weights: Tensor) -> Tensor:
+    """log (1/k) Σ w, (B,), in nats, of log-weights log p(x, z) − log q(z|x), (k, B).
+
+    A bound on log p(x) that k = 1 makes the ELBO and that rises with k (Burda et al. 2016).
+    """
+    return log_weights.logsumexp(0) - math.log(len(log_weights))
 
 
 def bernoulli_reconstruction(logits: Tensor, intensities: Tensor) -> Tensor:
