@@ -27,7 +27,8 @@ ModelConfig = Annotated[
 class Family(NamedTuple):
     """A kind of model: its configuration, its class and what it can make.
 
-    `generative`: whether it makes samples. `bounded`: whether it bounds a record's likelihood.
+    `generative`: whether it makes samples. `bounded`: whether it has a record's likelihood,
+    or a bound on it.
     """
 
     config: type[Config]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from aigc.config import Config
 from aigc.data.batches import Batch as Batch
+from aigc.errors import ModelError
 from aigc.layout import Layout
 from aigc.seeding import Draws
 
@@ -98,6 +99,23 @@ class Model(nn.Module, ABC):
     def compilable(self) -> Iterable[nn.Module]:
         """The parts that torch.compile may take: those that no loss differentiates twice."""
         return self.children()
+
+    def log_likelihood(self, records: Tensor, labels: Tensor | None, draws: Draws) -> Tensor:
+        """log p(record | label) of each record, (B,), in nats: exact, or a lower bound.
+
+        Raises ModelError for a model that has none, as its family's `bounded` says beforehand.
+        """
+        raise ModelError(
+            "Likelihoods need a model that has them, and this one makes samples only",
+            "Leave these metrics out, or evaluate a model of another family.",
+        )
+
+    def elbo(self, records: Tensor, labels: Tensor | None, draws: Draws) -> Tensor:
+        """A lower bound on `log_likelihood`, (B,), in nats, from one draw of what is hidden.
+
+        What is exact is its own bound. Raises ModelError as `log_likelihood` does.
+        """
+        return self.log_likelihood(records, labels, draws)
 
     def averaged(self) -> nn.Module:
         """The part whose weights are averaged over the steps: what makes the samples."""
