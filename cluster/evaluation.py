@@ -152,11 +152,11 @@ def _likelihood(model: Model, dataset: Dataset, seed: int) -> Likelihood:
     return Likelihood(
         bounds=lambda: nats(model.elbo),
         log_likelihoods=lambda: nats(model.log_likelihood),
-        size=_size(held_out.stored, content.padding),
+        size=content_size(held_out.stored, content.padding),
     )
 
 
-def _size(stored: Tensor, padding: int | None) -> int:
+def content_size(stored: Tensor, padding: int | None) -> int:
     """Bytes of the stored records that are not padding."""
     content = stored.numel() if padding is None else int((stored != padding).sum())
     return content * stored.element_size()

@@ -131,6 +131,10 @@ extra: 1
         (TRAIN, "{family: gan, recipe: hinge}", "gan", "4: model: must be a section with"),
         (TRAIN, "mnist-5k", "mnist@", "3: data.dataset: must be a dataset as NAME or NAME@VERSION"),
         (TRAIN, "128", "129", "7: training.batch_size: must be divisible by the 2 workers, as 128"),
+        (TRAIN, "coverage_5k]", "nats_per_byte, elbo]", "9: evaluation.metrics: must not name "
+         "nats_per_byte, elbo: a gan has no bound on the likelihood"),
+        (TRAIN, "gan, recipe: hinge", "vae, decoder: gaussian, binarise: true", "4: model: "
+         "binarise needs the decoder bernoulli"),
         (TRAIN, "gan, recipe: hinge", "classifier", "9: evaluation.metrics: must be empty: "
          "a classifier makes no samples to measure"),
         (TRAIN, "{frechet_5k:", "{recall_1k:", "12: registry.promote.recall_1k: recall_1k is not "

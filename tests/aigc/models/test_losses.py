@@ -118,6 +118,46 @@ def test_kl_agrees_with_torch_distributions() -> None:
     torch.testing.assert_close(losses.gaussian_kl(mean, log_variance), expected)
 
 
+def test_free_bits_are_the_least_that_a_dimension_of_a_record_counts() -> None:
+    mean, log_variance = column(0, 2, 1, 0).reshape(2, 2), torch.zeros(2, 2)
+    assert losses.gaussian_kl(mean, log_variance, 0.6).tolist() == [0.6 + 2.0, 0.6 + 0.6]
+
+
+def linear_gaussian(draws: int) -> tuple[Tensor, Tensor]:
+    """Log-weights (draws, 3) and the exact log p(x), (3,), of x = Wz + noise with a wrong q."""
+    source = torch.Generator().manual_seed(0)
+    weight = torch.tensor([[1.0, 0.5], [-0.3, 0.8], [0.2, 0.1]], dtype=torch.float64)
+    records = 2 * torch.randn(3, 3, generator=source, dtype=torch.float64)
+    precision = torch.eye(2).double() + weight.T @ weight
+    mean = records @ weight @ precision.inverse() + 0.2
+    log_variance = torch.full_like(mean, -0.4)
+    weights = []
+    for _ in range(draws):
+        noise = torch.randn(3, 2, generator=source, dtype=torch.float64)
+        latents = mean + noise * (log_variance / 2).exp()
+        nats = losses.gaussian_reconstruction(latents @ weight.T, records)
+        weights.append(losses.log_prior_ratio(latents, noise, log_variance) - nats)
+    covariance = torch.eye(3).double() + weight @ weight.T
+    exact = torch.distributions.MultivariateNormal(torch.zeros(3).double(), covariance)
+    return torch.stack(weights), exact.log_prob(records)
+
+
+def test_the_importance_weighted_bound_comes_to_the_likelihood() -> None:
+    weights, exact = linear_gaussian(20_000)
+    torch.testing.assert_close(losses.importance_weighted(weights), exact, atol=0.02, rtol=0)
+
+
+def test_more_draws_make_the_bound_tighter() -> None:
+    weights, exact = linear_gaussian(4000)
+    bounds = [
+        torch.stack([losses.importance_weighted(part) for part in weights.split(count)]).mean(0)
+        for count in (1, 4, 16)
+    ]
+    assert (bounds[0] < bounds[1]).all()
+    assert (bounds[1] < bounds[2]).all()
+    assert (bounds[1] < exact).all()
+
+
 def test_bernoulli_reconstruction_sums_the_pixels_of_a_record() -> None:
     logits = column(logit(0.9), logit(0.2), 0.0, 0.0).reshape(2, 1, 1, 2)
     pixels = column(1, 0, 1, 0.5).reshape(2, 1, 1, 2)

@@ -31,6 +31,7 @@ GENERATIVE = [
     VAEConfig(width=8, latent_size=4, mixture=2),
     VAEConfig(width=8, latent_size=4, mixture=0, decoder="gaussian"),
     AttentionConfig(width=8, depth=1, heads=2, dropout=0.1),
+    VAEConfig(width=8, latent_size=4, binarise=True, free_bits=0.1),
 ]
 EVERY = [*GENERATIVE, ClassifierConfig(width=4)]
 named = partial(pytest.mark.parametrize, ids=lambda c: f"{c.family}-{getattr(c, 'recipe', '')}")
