@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -207,6 +208,23 @@ def test_dropout_is_drawn_anew_each_step_and_not_for_likelihoods() -> None:
     assert trained != evaluated
     assert trained == phase.loss(given, Draws(0, 1), 0)["nats"]
     torch.testing.assert_close(evaluated, -model.log_likelihood(*given, Draws(0, 1)).mean())
+
+
+@kinds
+def test_workers_with_records_of_other_lengths_are_one_worker(
+    changes: dict[str, Any], layout: Layout
+) -> None:
+    model, (records, labels) = built(changes | {"dropout": 0.3}, layout).train(), batch(layout, 4)
+    (phase,) = model.phases()
+
+    def slopes(rows: slice, draws: Draws) -> Sequence[Tensor]:
+        part = Batch(records[rows], None if labels is None else labels[rows])
+        return torch.autograd.grad(phase.loss(part, draws, 0)["loss"], list(phase.parameters))
+
+    whole = slopes(slice(4), Draws(0, 1))
+    halves = (slopes(slice(2 * n, 2 * n + 2), Draws(0, 1, n, 2)) for n in range(2))
+    for one, left, right in zip(whole, *halves, strict=True):
+        torch.testing.assert_close((left + right) / 2, one, rtol=1e-4, atol=1e-6)
 
 
 def test_dropout_leaves_the_mean_as_it_is() -> None:
