@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -15,15 +15,16 @@ from aigc.data.catalog import Dataset, find
 from aigc.data.files import writing
 from aigc.data.mixture import Mixture
 from aigc.data.stream import Stream, StreamConfig
+from aigc.errors import WorkspaceUnwritable
 from aigc.modalities import modality
 from aigc.models import ModelConfig, build
 from aigc.models.artifact import save_model
 from aigc.models.contract import Model
 from aigc.seeding import derive, sample_noise
 from aigc.training.average import averaged_weights
-from aigc.training.checkpoint import restore_newest, save_checkpoint
+from aigc.training.checkpoint import CheckpointWriter, restore_newest, restore_step
 from aigc.training.config import TrainingConfig
-from aigc.training.loop import Runtime, train
+from aigc.training.loop import Runtime, Sums, train
 from aigc.training.state import TrainingState
 from aigc.training.world import World
 from cluster.code import code_digest, require_same_code
@@ -77,17 +78,38 @@ def train_worker(request: TrainingRequest, world: World) -> None:
     config = request.training
     model = build(request.model, dataset.manifest.layout, config.seed).to(world.device)
     state = TrainingState(model)
-    restore_newest(request.run.checkpoints, state)
     stream = request.open_stream(world)
-    recorder = Recorder(request.run, config.seed) if world.is_first else None
-    try:
-        train(state, stream, config, _runtime(world, recorder))
-        if recorder is not None:
-            _finish(state, dataset, request)
-            recorder.show(state)
-    finally:
-        if recorder is not None:
-            recorder.close()
+    if not world.is_first:
+        silent = Runtime(world, _ignore, _ignore, _ignore)
+        train(state, stream, config, silent, _go_on(request.run, state, world))
+        return
+    with Recorder(request.run, config.seed) as recorder:
+        runtime = Runtime(world, recorder.report, recorder.show, recorder.save)
+        train(state, stream, config, runtime, _go_on(request.run, state, world))
+        _finish(state, dataset, request)
+        recorder.show(state)
+
+
+def _go_on(run: RunFolder, state: TrainingState, world: World) -> Sums:
+    """Restore the state from where the run was; all workers from the same checkpoint.
+
+    The first worker chooses: while it is asked, a dying one may still complete another.
+    """
+    plain = restore_newest(run.checkpoints, state) if world.is_first else None
+    step = _agreed(plain["step"] if plain else 0, world)
+    if step and not world.is_first:
+        plain = restore_step(run.checkpoints, state, step)
+    if plain is None:
+        return {}
+    if world.is_first and run.journal.stat().st_size < plain["journal"]:
+        log.warning("%s has lost figures since the checkpoint of step %d", run.journal, step)
+    return {name: (total, count) for name, (total, count) in plain["sums"].items()}
+
+
+def _agreed(number: int, world: World) -> int:
+    """The first worker's number, on every worker."""
+    share = float(number * world.size) if world.is_first else 0.0
+    return round(world.mean(torch.tensor(share, dtype=torch.float64, device=world.device)).item())
 
 
 class Recorder:
@@ -96,6 +118,22 @@ class Recorder:
     def __init__(self, run: RunFolder, seed: int) -> None:
         self._run, self._seed = run, seed
         self._journal = Journal(run.journal)
+        self._checkpoints = CheckpointWriter(run.checkpoints)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Wait for what is being written. Raises WorkspaceUnwritable, unless another error is
+        on its way, which is what must be heard."""
+        try:
+            self._checkpoints.close()
+        except WorkspaceUnwritable as refusal:
+            if error is None:
+                raise
+            log.warning("the last checkpoint is missing: %s", refusal)
+        finally:
+            self._journal.close()
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
         """Figures into the journal."""
@@ -113,19 +151,9 @@ class Recorder:
             modality(layout.modality).sheet(stored).save(partial, "PNG")
         self._journal.show(state.step, f"{self._run.samples.name}/{name}")
 
-    def save(self, state: TrainingState) -> None:
-        """A checkpoint."""
-        save_checkpoint(self._run.checkpoints, state)
-
-    def close(self) -> None:
-        """Close the journal."""
-        self._journal.close()
-
-
-def _runtime(world: World, recorder: Recorder | None) -> Runtime:
-    if recorder is None:
-        return Runtime(world, _ignore, _ignore, _ignore)
-    return Runtime(world, recorder.report, recorder.show, recorder.save)
+    def save(self, state: TrainingState, sums: Sums) -> None:
+        """A checkpoint, and how long the journal is at it."""
+        self._checkpoints.save(state, {"sums": sums, "journal": self._journal.sync()})
 
 
 def _ignore(*_: Any) -> None:
