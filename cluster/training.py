@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -29,9 +31,11 @@ from aigc.training.state import TrainingState
 from aigc.training.world import World
 from cluster.code import code_digest, require_same_code
 from cluster.journal import Journal
-from cluster.workspace import RunFolder
+from cluster.workspace import RunFolder, exclusive
 
 SHEET_RECORDS = 100
+STOP_SECONDS = 0.5
+"""Between two looks for the request to stop."""
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +88,9 @@ def train_worker(request: TrainingRequest, world: World) -> None:
         train(state, stream, config, silent, _go_on(request.run, state, world))
         return
     with Recorder(request.run, config.seed) as recorder:
-        runtime = Runtime(world, recorder.report, recorder.show, recorder.save)
+        runtime = Runtime(
+            world, recorder.report, recorder.show, recorder.save, StopRequest(request.run)
+        )
         train(state, stream, config, runtime, _go_on(request.run, state, world))
         _finish(state, dataset, request)
         recorder.show(state)
@@ -112,11 +118,30 @@ def _agreed(number: int, world: World) -> int:
     return round(world.mean(torch.tensor(share, dtype=torch.float64, device=world.device)).item())
 
 
+class StopRequest:
+    """Whether the file is there that asks a training to stop; looked for now and then."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._file, self._next = run.stop, 0.0
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + STOP_SECONDS
+        return self._file.exists()
+
+
 class Recorder:
-    """What the first worker writes down, in the run's folder."""
+    """What the first worker writes down, in the run's folder.
+
+    A worker whose driver was killed may live on for a while: its successor waits until it is gone.
+    """
 
     def __init__(self, run: RunFolder, seed: int) -> None:
         self._run, self._seed = run, seed
+        self._lock = ExitStack()
+        self._lock.enter_context(exclusive(run.writer_lock))
         self._journal = Journal(run.journal)
         self._checkpoints = CheckpointWriter(run.checkpoints)
 
@@ -134,6 +159,7 @@ class Recorder:
             log.warning("the last checkpoint is missing: %s", refusal)
         finally:
             self._journal.close()
+            self._lock.close()
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
         """Figures into the journal."""

@@ -8,6 +8,7 @@ for each step:
         one step of its optimizer
     moving average ← weights
 at intervals: report the mean losses · show samples · save the state
+when asked to stop: save the state · leave
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from aigc.data.batches import Batch
 from aigc.data.stream import Stream
-from aigc.errors import TrainingDiverged
+from aigc.errors import Preempted, TrainingDiverged
 from aigc.models.contract import Phase
 from aigc.seeding import Draws
 from aigc.training.arithmetic import Arithmetic
@@ -41,13 +42,15 @@ class Runtime:
 
     `report(step, figures)` and `save(state, sums)` are called on every worker, `show(state)` on
     the first alone; who is asked and does not write simply returns. `sums` are the losses since
-    the last report, for `train` to go on from.
+    the last report, for `train` to go on from. `stopping` is asked after each step; one worker
+    that says yes is enough, since all have the same state.
     """
 
     world: World
     report: Callable[[int, Mapping[str, float]], None]
     show: Callable[[TrainingState], None]
     save: Callable[[TrainingState, Sums], None]
+    stopping: Callable[[], bool] = lambda: False
 
 
 def train(
@@ -60,7 +63,8 @@ def train(
     """Train from the state's step, and the `sums` saved with it, to `config.steps`.
 
     The last picture is left to who called: what is fitted after the last step is not in it yet.
-    Raises TrainingDiverged when a reported loss is not a finite number.
+    Raises TrainingDiverged when a reported loss is not a finite number, and Preempted, after the
+    state was handed to `save`, when it was asked to stop.
     """
     state.model.train()
     steps = _Steps(state, config, runtime)
@@ -73,6 +77,8 @@ def train(
         steps.take(batch, meter)
         state.step, state.position = state.step + 1, position
         _speak(state, config, runtime, meter)
+        if state.step < config.steps and runtime.stopping():
+            _leave(state, runtime, meter)
 
 
 class _Steps:
@@ -146,6 +152,14 @@ def _speak(state: TrainingState, config: TrainingConfig, runtime: Runtime, meter
         runtime.show(state)
     if last or state.step % config.checkpoint_every == 0:
         runtime.save(state, meter.sums(state.step, runtime.world))
+
+
+def _leave(state: TrainingState, runtime: Runtime, meter: Meter) -> None:
+    # The other workers do not know of it, and cannot be asked for their losses: ours stand in.
+    runtime.save(state, meter.sums(state.step, World()))
+    raise Preempted(
+        f"stopped at step {state.step}, which is saved", "Submit the same spec again to go on"
+    )
 
 
 class Meter:
