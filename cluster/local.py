@@ -24,6 +24,9 @@ from cluster.failures import GiveUp, decide
 from cluster.places import Input, Output, Worker, device, machine
 from cluster.resources import Capacity, Resources
 
+RESIZE_SECONDS = 5.0
+"""Between two looks whether there is room for more workers of an elastic training."""
+
 log = logging.getLogger(__name__)
 
 
@@ -85,7 +88,7 @@ class LocalRay:
     def map(
         self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
-        """Ray tasks, at most `resources.workers` at once; lost ones are tried again by Ray."""
+        """Ray tasks, at most `resources.most` at once; lost ones are tried again by Ray."""
         remote = ray.remote(
             num_cpus=resources.cpus_per_worker,
             num_gpus=resources.gpus_per_worker,
@@ -93,7 +96,7 @@ class LocalRay:
         )(function)
         waiting, running = list(reversed(inputs)), list[Any]()
         while waiting or running:
-            while waiting and len(running) < resources.workers:
+            while waiting and len(running) < resources.most:
                 running.append(remote.remote(waiting.pop()))
             done, running = ray.wait(running)
             yield _result(done[0])
@@ -110,7 +113,8 @@ def _trainer(worker: Worker, resources: Resources, scratch: Path, name: str) -> 
     return ray.train.torch.TorchTrainer(
         run,
         scaling_config=ScalingConfig(
-            num_workers=resources.workers,
+            num_workers=_wanted(resources),
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,  # type: ignore[call-arg]  # V2's
             use_gpu=resources.gpus_per_worker > 0,
             resources_per_worker=_of_a_worker(resources),
         ),
@@ -121,6 +125,11 @@ def _trainer(worker: Worker, resources: Resources, scratch: Path, name: str) -> 
             logging_config=LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]  # V2's
         ),
     )
+
+
+def _wanted(resources: Resources) -> Any:
+    elastic = resources.fewest < resources.most
+    return (resources.fewest, resources.most) if elastic else resources.fewest
 
 
 def _of_a_worker(resources: Resources) -> dict[str, float]:

@@ -48,7 +48,7 @@ class Place(Protocol):
     def map(
         self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
-        """`function` of each input, on up to `resources.workers` workers, as they get done.
+        """`function` of each input, on up to `resources.most` workers, as they get done.
 
         The order of the results is not that of the inputs.
         """
