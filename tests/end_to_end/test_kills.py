@@ -63,9 +63,9 @@ class Training:
         assert child.returncode == code, said
         return said
 
-    def signalled(self, sent: signal.Signals, step: int, place: str = "here") -> Any:
+    def signalled(self, sent: signal.Signals, step: int, place: str = "here", *more: str) -> Any:
         """An attempt that gets a signal once it has reported that step; None if it was too late."""
-        child = self.start(place)
+        child = self.start(place, *more)
         while child.poll() is None and self.reported() < step:
             time.sleep(0.001)
         if child.poll() is not None:
@@ -198,3 +198,21 @@ def test_a_driver_on_ray_that_is_stopped_or_killed(
     assert training.statuses() == ["KILLED" if sent == signal.SIGTERM else "RUNNING"]
     training.finish()
     require_equal(training, undisturbed)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_an_elastic_training_goes_on_with_another_number_of_workers(
+    training: Training, undisturbed: Training
+) -> None:
+    """Begun by one worker; on Ray it gets two. Sums in another order differ in the last bits."""
+    elastic = "resources.workers=1..2"
+    child = training.signalled(signal.SIGTERM, 30, "here", elastic)
+    training.end(child, STOPPED)
+    training.finish("local", elastic)
+
+    assert training.statuses() == ["FINISHED"]
+    assert [step for step, _ in training.figures()] == [step for step, _ in undisturbed.figures()]
+    expected, found = undisturbed.weights(), training.weights()
+    # A step of other data would move them by far more.
+    assert all(torch.allclose(expected[name], found[name], atol=0.02) for name in expected)

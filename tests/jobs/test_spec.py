@@ -130,8 +130,10 @@ extra: 1
         (TRAIN, "{family: gan, recipe: hinge}", "gan", "4: model: must be a section with"),
         (TRAIN, "mnist-5k", "mnist@", "3: data.dataset: must be a dataset as NAME or NAME@VERSION"),
         (TRAIN, "128", "129", "7: training.batch_size: must be divisible by the 2 workers, as 128"),
-        (TRAIN, "workers: 2", "workers: 2..4", "7: training.batch_size: must be divisible by the 3 "),
-        (TRAIN, "workers: 2", "workers: 4..2", "8: resources.workers: must begin with the smaller "),
+        (TRAIN, "workers: 2", "workers: 2..4", "7: training.batch_size: must be "
+         "divisible by the 3 workers"),
+        (TRAIN, "workers: 2", "workers: 4..2", "8: resources.workers: must begin "
+         "with the smaller number, as 2..4"),
         (TRAIN, "gan, recipe: hinge", "classifier", "9: evaluation.metrics: must be empty: "
          "a classifier makes no samples to measure"),
         (TRAIN, "{frechet_5k:", "{recall_1k:", "12: registry.promote.recall_1k: recall_1k is not "
