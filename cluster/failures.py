@@ -61,7 +61,8 @@ def kind_of(reasons: Reasons) -> Kind:
 
     The peers of a worker that ended or died report a closed connection, sometimes they alone.
     """
-    own = [reason for reason in reasons.values() if not _is_closed_connection(reason)]
+    raised = map(_innermost, reasons.values())
+    own = [reason for reason in raised if not _is_closed_connection(reason)]
     if any(isinstance(reason, Preempted) for reason in own):
         return "stopped"
     if not reasons or not all(_is_loss(reason) for reason in own):
@@ -77,7 +78,7 @@ def reported(reasons: Reasons, error: BaseException) -> FactoryError:
     said = _first_line(reasons, error)
     if sentences:
         return sentences[0]
-    if any(_is_out_of_memory(reason) for reason in reasons.values()):
+    if any(_is_out_of_memory(_innermost(reason)) for reason in reasons.values()):
         return out_of_memory(said)
     if kind_of(reasons) == "lost":
         return WorkerLost(
@@ -102,12 +103,20 @@ def _is_out_of_memory(reason: BaseException) -> bool:
 
 
 def _is_loss(reason: BaseException) -> bool:
-    died = isinstance(reason, RayError) or type(reason).__name__ == "WorkerHealthCheckFailedError"
-    return died and not _is_out_of_memory(reason)
+    return isinstance(reason, RayError) and not _is_out_of_memory(reason)
 
 
 def _is_closed_connection(reason: BaseException) -> bool:
-    return "Connection closed by peer" in str(reason)
+    """What a collective raises where another worker is gone: in gloo's words, or in NCCL's type."""
+    transport = "Connection closed by peer", "gloo/transport"
+    return isinstance(reason, torch.distributed.DistError) or any(
+        words in str(reason) for words in transport
+    )
+
+
+def _innermost(reason: BaseException) -> BaseException:
+    """Ray Train wraps what Ray said of a dead worker."""
+    return getattr(reason, "health_check_failure", reason)
 
 
 def _first_line(reasons: Reasons, error: BaseException) -> str:

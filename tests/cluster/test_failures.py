@@ -29,6 +29,11 @@ LOSSES: list[BaseException] = [
     WorkerCrashedError(),
     WorkerHealthCheckFailedError("it does not answer", failure=ActorDiedError()),
     RuntimeError("[enforce fail] Connection closed by peer [10.0.0.1]:4040"),
+    RuntimeError(
+        "[/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:11656: "
+        "Connection reset by peer. This is typically caused by a remote worker hanging"
+    ),
+    torch.distributed.DistBackendError("NCCL error: remote process exited"),
 ]
 FAULTS: list[BaseException] = [
     ValueError("wrong shape"),
@@ -41,6 +46,7 @@ TOO_LARGE: list[BaseException] = [
     OutOfMemoryError("killed by the memory monitor"),
     torch.OutOfMemoryError("CUDA out of memory"),
     MemoryError(),
+    WorkerHealthCheckFailedError("it does not answer", failure=OutOfMemoryError("killed")),
 ]
 WHOLE = WorkerGroupError("the group failed", {})
 
