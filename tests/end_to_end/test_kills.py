@@ -155,7 +155,7 @@ def kill_until_done(training: Training, chance: random.Random, most: int) -> int
 def test_killed_at_random_steps_it_ends_with_the_same_bits(
     training: Training, undisturbed: Training
 ) -> None:
-    assert kill_until_done(training, random.Random(1), most=4) >= 3
+    assert kill_until_done(training, random.Random(1), most=3) >= 2
     require_equal(training, undisturbed)
 
 
