@@ -13,6 +13,7 @@ FactoryError                    what went wrong, where, and what to do next
 ├── MetricUnknown               no metric of that name
 ├── TrainingDiverged            the loss stopped being a finite number
 ├── Preempted                   the training was asked to stop, and saved its state
+├── TrainingCollapsed           the samples lost their variety
 └── WorkspaceUnwritable         the disk or its permissions refuse a write
 """
 
@@ -80,6 +81,10 @@ class TrainingDiverged(FactoryError):
 
 class Preempted(FactoryError):
     """The training was asked to stop before its end, and saved its state."""
+
+
+class TrainingCollapsed(FactoryError):
+    """The samples lost their variety, and training was asked to stop then."""
 
 
 class WorkspaceUnwritable(FactoryError):

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from aigc.data.catalog import Dataset, find
 from aigc.errors import ModelError
 from aigc.generation.plan import GENERATED
 from aigc.generation.sampling import make_samples
-from aigc.metrics import Evidence, Features, extract, needed, score
+from aigc.metrics import Evidence, Features, Likelihood, extract, likelihoods, needed, score
 from aigc.metrics.frechet import frechet_distance
 from aigc.modalities import modality
-from aigc.models.artifact import load_model
+from aigc.models.artifact import Artifact, load_model
 from aigc.models.classifier import Classifier
 from aigc.models.contract import Model
-from aigc.models.vae import VAE
 from aigc.seeding import Draws, derive
 
 BATCH = 500
@@ -29,13 +29,13 @@ BATCH = 500
 class EvaluationRequest:
     """What to judge: a model's samples, or the generated dataset in `generated` if it is given.
 
-    `model` and `extractor` are folders that hold the artifacts.
+    `model` and `extractor` are folders that hold the artifacts. Likelihoods need no extractor.
     """
 
     datasets: Path
     dataset: str
     model: Path
-    extractor: Path
+    extractor: Path | None
     metrics: tuple[str, ...]
     seed: int = 0
     generated: Dataset | None = None
@@ -46,14 +46,15 @@ class Evaluation:
     """Figures by metric, and the whole protocol beside them.
 
     `floor` is the Fréchet distance of the training split itself to the held-out split: what a
-    model that drew from the data would score.
+    model that drew from the data would score. It is None, as `extractor_digest`, when there was
+    no extractor, and `samples` is 0.
     """
 
     figures: dict[str, float]
-    floor: float
+    floor: float | None
     dataset: str
     dataset_digest: str
-    extractor_digest: str
+    extractor_digest: str | None
     samples: int
     seed: int
 
@@ -65,23 +66,17 @@ class Evaluation:
 def evaluate_worker(request: EvaluationRequest) -> Evaluation:
     """Judge on one worker. Raises MetricUnknown, DataError, ModelError."""
     dataset = find(request.datasets, request.dataset)
-    artifact, extractor = load_model(request.model), load_model(request.extractor)
-    if not isinstance(extractor.model, Classifier):
-        raise ModelError(
-            f"{request.extractor} is no classifier",
-            "Name a model of the family classifier as evaluation.extractor",
-        )
-    held_out = features_of(dataset, "test", extractor.model)
-    training = features_of(dataset, "train", extractor.model)
-    generated = _generated(request, artifact.model, extractor.model)
-    evidence = Evidence(generated, held_out, training, _elbo(artifact.model, dataset, request.seed))
+    model = load_model(request.model).model
+    extractor = _extractor(request)
+    evidence = _evidence(request, model, dataset, extractor)
+    data = evidence.training.features, evidence.held_out.features
     return Evaluation(
         figures=score(request.metrics, evidence),
-        floor=frechet_distance(training.features, held_out.features),
+        floor=frechet_distance(*data) if extractor else None,
         dataset=dataset.reference,
         dataset_digest=dataset.manifest.digest,
-        extractor_digest=extractor.digest,
-        samples=len(generated.features),
+        extractor_digest=extractor.digest if extractor else None,
+        samples=len(evidence.generated.features),
         seed=request.seed,
     )
 
@@ -91,6 +86,39 @@ def features_of(dataset: Dataset, split: str, extractor: Classifier) -> Features
     stored = dataset.records(split).stored
     decode = modality(dataset.manifest.layout.modality).decode
     return extract(extractor, (decode(part) for part in torch.split(stored, BATCH)))
+
+
+def _extractor(request: EvaluationRequest) -> Artifact | None:
+    """The extractor, if there is one. Raises ModelError when a metric has to have one."""
+    if request.extractor is not None:
+        return load_model(request.extractor)
+    if needed(request.metrics):
+        raise ModelError(
+            f"{', '.join(request.metrics)} look at samples, and there is no extractor to see them",
+            "Name a model of the family classifier as evaluation.extractor",
+        )
+    return None
+
+
+def _evidence(
+    request: EvaluationRequest, model: Model, dataset: Dataset, extractor: Artifact | None
+) -> Evidence:
+    asked = likelihoods(request.metrics)
+    likelihood = _likelihood(model, dataset, request.seed) if asked else None
+    if extractor is None:
+        return Evidence(likelihood=likelihood)
+    judge = extractor.model
+    if not isinstance(judge, Classifier):
+        raise ModelError(
+            f"{request.extractor} is no classifier",
+            "Name a model of the family classifier as evaluation.extractor",
+        )
+    return Evidence(
+        generated=_generated(request, model, judge),
+        held_out=features_of(dataset, "test", judge),
+        training=features_of(dataset, "train", judge),
+        likelihood=likelihood,
+    )
 
 
 def _generated(request: EvaluationRequest, model: Model, extractor: Classifier) -> Features:
@@ -108,20 +136,27 @@ def _generated(request: EvaluationRequest, model: Model, extractor: Classifier) 
     return extract(extractor, [modality(model.layout.modality).decode(made.stored)])
 
 
-def _elbo(model: Model, dataset: Dataset, seed: int) -> Callable[[], float] | None:
-    """The mean evidence lower bound of a held-out record, in nats, if the model has one."""
-    if not isinstance(model, VAE):
-        return None
+def _likelihood(model: Model, dataset: Dataset, seed: int) -> Likelihood:
+    """What the model makes of the held-out split, BATCH records at a time."""
+    held_out = dataset.records("test")
+    content = modality(dataset.manifest.layout.modality)
 
     @torch.inference_mode()
-    def bound() -> float:
-        held_out = dataset.records("test")
-        decode = modality(dataset.manifest.layout.modality).decode
-        total = 0.0
+    def nats(of: Callable[[Tensor, Tensor | None, Draws], Tensor]) -> Tensor:
+        found = [torch.empty(0)]
         for start in range(0, len(held_out.stored), BATCH):
             part = held_out.take(slice(start, start + BATCH))
-            bounds = model.elbo(decode(part.stored), part.labels, Draws(seed, start))
-            total += bounds.double().sum().item()
-        return total / len(held_out.stored)
+            found.append(of(content.decode(part.stored), part.labels, Draws(seed, start)).cpu())
+        return torch.cat(found)
 
-    return bound
+    return Likelihood(
+        bounds=lambda: nats(model.elbo),
+        log_likelihoods=lambda: nats(model.log_likelihood),
+        size=content_size(held_out.stored, content.padding),
+    )
+
+
+def content_size(stored: Tensor, padding: int | None) -> int:
+    """Bytes of the stored records that are not padding."""
+    content = stored.numel() if padding is None else int((stored != padding).sum())
+    return content * stored.element_size()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +13,20 @@ from typing import Any, Self
 
 import torch
 
+from aigc.data.batches import Batch
 from aigc.data.catalog import Dataset, find
 from aigc.data.files import writing
 from aigc.data.mixture import Mixture
 from aigc.data.stream import Stream, StreamConfig
 from aigc.errors import WorkspaceUnwritable
 from aigc.modalities import modality
-from aigc.models import ModelConfig, build
+from aigc.models import FAMILIES, ModelConfig, build
 from aigc.models.artifact import save_model
 from aigc.models.contract import Model
 from aigc.seeding import derive, sample_noise
 from aigc.training.average import averaged_weights
 from aigc.training.checkpoint import CheckpointWriter, restore_newest, restore_step
+from aigc.training.collapse import CollapseWatch
 from aigc.training.config import TrainingConfig
 from aigc.training.loop import Runtime, Sums, train
 from aigc.training.state import TrainingState
@@ -85,27 +87,30 @@ def train_worker(request: TrainingRequest, world: World) -> None:
     stream = request.open_stream(world)
     if not world.is_first:
         silent = Runtime(world, _ignore, _ignore, _ignore)
-        train(state, stream, config, silent, _go_on(request.run, state, world))
+        train(state, stream, config, silent, _go_on(request, state, world))
         return
-    with Recorder(request.run, config.seed) as recorder:
+    with Recorder(request.run, config.seed, _watch(request, dataset)) as recorder:
         runtime = Runtime(
             world, recorder.report, recorder.show, recorder.save, StopRequest(request.run)
         )
-        train(state, stream, config, runtime, _go_on(request.run, state, world))
+        train(state, stream, config, runtime, _go_on(request, state, world))
         _finish(state, dataset, request)
         recorder.show(state)
 
 
-def _go_on(run: RunFolder, state: TrainingState, world: World) -> Sums:
+def _go_on(request: TrainingRequest, state: TrainingState, world: World) -> Sums:
     """Restore the state from where the run was; all workers from the same checkpoint.
 
     The first worker chooses: while it is asked, a dying one may still complete another.
     """
+    run = request.run
     plain = restore_newest(run.checkpoints, state) if world.is_first else None
     step = _agreed(plain["step"] if plain else 0, world)
     if step and not world.is_first:
         plain = restore_step(run.checkpoints, state, step)
     if plain is None:
+        if state.model.prepares:
+            state.model.prepare(_one_pass(request, world.device))
         return {}
     if world.is_first and run.journal.stat().st_size < plain["journal"]:
         log.warning("%s has lost figures since the checkpoint of step %d", run.journal, step)
@@ -138,8 +143,8 @@ class Recorder:
     A worker whose driver was killed may live on for a while: its successor waits until it is gone.
     """
 
-    def __init__(self, run: RunFolder, seed: int) -> None:
-        self._run, self._seed = run, seed
+    def __init__(self, run: RunFolder, seed: int, watch: CollapseWatch | None) -> None:
+        self._run, self._seed, self._watch = run, seed, watch
         self._lock = ExitStack()
         self._lock.enter_context(exclusive(run.writer_lock))
         self._journal = Journal(run.journal)
@@ -163,10 +168,15 @@ class Recorder:
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
         """Figures into the journal."""
+        if self._watch is not None:
+            figures = self._watch.hear(figures)
         self._journal.report(step, figures)
 
     def show(self, state: TrainingState) -> None:
-        """A contact sheet of the same noise at every call, by the averaged weights."""
+        """A contact sheet of the same noise at every call, by the averaged weights.
+
+        Raises TrainingCollapsed if the samples have lost their variety and that is to end it.
+        """
         if state.model.noise_size == 0:
             return
         layout = state.model.layout
@@ -176,10 +186,24 @@ class Recorder:
         with writing(self._run.samples / name) as partial:
             modality(layout.modality).sheet(stored).save(partial, "PNG")
         self._journal.show(state.step, f"{self._run.samples.name}/{name}")
+        if self._watch is not None:
+            with averaged_weights(state.model, state.average) as model:
+                self._watch.look(model, state.step)
 
     def save(self, state: TrainingState, sums: Sums) -> None:
         """A checkpoint, and how long the journal is at it."""
         self._checkpoints.save(state, {"sums": sums, "journal": self._journal.sync()})
+
+
+def _watch(request: TrainingRequest, dataset: Dataset) -> CollapseWatch | None:
+    """What the first worker looks for a collapse with, if that is asked and it can be seen."""
+    limits = request.training.collapse
+    visible = dataset.manifest.layout.modality == "image"
+    if limits is None or not visible or not FAMILIES[request.model.family].generative:
+        return None
+    stream = request.open_stream(World())
+    epoch = itertools.islice(stream.batches(), stream.batches_per_epoch)
+    return CollapseWatch(limits, (batch for batch, _ in epoch), request.training.seed)
 
 
 def _ignore(*_: Any) -> None:
@@ -200,12 +224,18 @@ def preview(model: Model, seed: int, count: int = SHEET_RECORDS) -> torch.Tensor
 def _finish(state: TrainingState, dataset: Dataset, request: TrainingRequest) -> None:
     """Fit what is fitted last, on the averaged weights, and write the model."""
     with averaged_weights(state.model, state.average) as model:
-        stream = request.open_stream(World(device=next(model.parameters()).device))
-        batches = itertools.islice(stream.batches(), stream.batches_per_epoch)
-        model.finish((batch for batch, _ in batches), request.training.seed)
+        device = next(model.parameters()).device
+        model.finish(_one_pass(request, device), request.training.seed)
         trained_on: dict[str, Any] = {
             "dataset": dataset.reference,
             "digest": dataset.manifest.digest,
             "mixture": dict(request.mixture),
         }
         save_model(request.run.model, model, request.model, trained_on)
+
+
+def _one_pass(request: TrainingRequest, device: torch.device) -> Iterator[Batch]:
+    """The training data once, all of it on this worker."""
+    stream = request.open_stream(World(device=device))
+    batches = itertools.islice(stream.batches(), stream.batches_per_epoch)
+    return (batch for batch, _ in batches)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aigc.data.catalog import Dataset
+from aigc.metrics import needed
 from cluster.evaluation import Evaluation, EvaluationRequest, evaluate_worker
 from cluster.judgement import Gates, Verdict, judge
 from cluster.registry import ModelVersion
@@ -27,9 +28,13 @@ def run_evaluation(attempt: Attempt) -> Outcome:
 def evaluate(
     attempt: Attempt, model: Path, metrics: Sequence[str], generated: Dataset | None = None
 ) -> Evaluation:
-    """Figures of the model in the folder `model`, or of the dataset that it generated."""
-    folder = attempt.run.path / "extractor"
-    attempt.session.registry.fetch(attempt.extractor(), folder)
+    """Figures of the model in the folder `model`, or of the dataset that it generated.
+
+    Metrics that look at no samples need no extractor, and none is trained for them.
+    """
+    folder = attempt.run.path / "extractor" if needed(metrics) else None
+    if folder is not None:
+        attempt.session.registry.fetch(attempt.extractor(), folder)
     request = EvaluationRequest(
         attempt.session.workspace.datasets,
         attempt.dataset.reference,

@@ -22,7 +22,7 @@ from aigc.config import Config
 from aigc.data.manifest import NAME, VERSION
 from aigc.data.stream import StreamConfig
 from aigc.errors import MetricUnknown
-from aigc.metrics import needed, parse
+from aigc.metrics import likelihoods, needed, parse
 from aigc.models import FAMILIES, ModelConfig
 from aigc.training.config import TrainingConfig
 from cluster.judgement import Gates
@@ -110,7 +110,7 @@ class Evaluation(Config):
     """What is measured. `extractor` is the name of a registered classifier.
 
     Without one, figures are taken in the features of the classifier that the seeded recipe
-    trains on the same dataset.
+    trains on the same dataset, if there are figures of samples: likelihoods need no classifier.
     """
 
     metrics: Metrics = ()
@@ -168,11 +168,13 @@ class Train(_Job):
         if self.data.mixture and not self.data.stream.drop_last:
             message = "must be true with a mixture, whose every batch is whole"
             yield ("data", "stream", "drop_last"), message
-        if self.evaluation.metrics and not FAMILIES[self.model.family].generative:
+        family = FAMILIES[self.model.family]
+        if self.evaluation.metrics and not family.generative:
             message = f"must be empty: a {self.model.family} makes no samples to measure"
             yield ("evaluation", "metrics"), message
-        elif "elbo" in self.evaluation.metrics and not FAMILIES[self.model.family].bounded:
-            message = f"must not name elbo: a {self.model.family} has no bound on the likelihood"
+        elif (names := likelihoods(self.evaluation.metrics)) and not family.bounded:
+            message = f"must not name {', '.join(names)}: "
+            message += f"a {self.model.family} has no bound on the likelihood"
             yield ("evaluation", "metrics"), message
         if self.registry and self.registry.promote:
             yield from _unlisted(self.registry.promote, ("registry", "promote"), self.evaluation)

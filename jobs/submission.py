@@ -18,6 +18,7 @@ from aigc.data.manifest import MANIFEST
 from aigc.data.mixture import Mixture
 from aigc.data.verification import remainder, verify
 from aigc.errors import DataError, FactoryError, ModelError
+from aigc.metrics import likelihoods, needed
 from aigc.models import FAMILIES, build
 from cluster.code import code_digest
 from cluster.local import LocalRay
@@ -255,8 +256,8 @@ def _inabilities(
         if not family.generative:
             message = f"{model} is a {model.family}, which makes no samples: name another model"
             yield ("model",), message
-        elif "elbo" in asked.metrics and not family.bounded:
-            message = f"must not name elbo: {model} has no bound on the likelihood"
+        elif (names := likelihoods(asked.metrics)) and not family.bounded:
+            message = f"must not name {', '.join(names)}: {model} has no bound on the likelihood"
             yield ("evaluation", "metrics"), message
     if dataset is None:
         return
@@ -266,7 +267,7 @@ def _inabilities(
             build(spec.model, dataset.manifest.layout, spec.training.seed)
         except ModelError as error:
             yield ("model", "family"), str(error).removesuffix(".")
-    if asked.metrics and asked.extractor is None and not dataset.manifest.layout.labels:
+    if needed(asked.metrics) and asked.extractor is None and not dataset.manifest.layout.labels:
         message = "must name a registered classifier: this dataset has no labels to train one on"
         yield ("evaluation", "extractor"), message
 

@@ -6,7 +6,8 @@ makes one perfect record scores 1: ask for it together with coverage or recall.
 """
 
 from aigc.metrics.features import Evidence, Extractor, Features, extract
-from aigc.metrics.names import MetricName, needed, parse
+from aigc.metrics.likelihood import Likelihood
+from aigc.metrics.names import MetricName, likelihoods, needed, parse
 from aigc.metrics.scoring import score
 from aigc.metrics.table import METRICS, Metric
 
@@ -15,9 +16,11 @@ __all__ = [
     "Evidence",
     "Extractor",
     "Features",
+    "Likelihood",
     "Metric",
     "MetricName",
     "extract",
+    "likelihoods",
     "needed",
     "parse",
     "score",

@@ -26,13 +26,17 @@ def distances(x: Tensor, y: Tensor) -> Tensor:
 def nearest_distances(points: Tensor, reference: Tensor) -> Tensor:
     """The distance of each point to its nearest row of `reference`, float64, (points,)."""
     points, reference = points.double(), reference.double()
+    # Taken anew: by products, an exact copy would stay a little away from itself.
+    return (points - reference[nearest_rows(points, reference)]).square().sum(dim=1).sqrt()
+
+
+def nearest_rows(points: Tensor, reference: Tensor) -> Tensor:
+    """Which row of `reference` is nearest to each point, int64, (points,)."""
+    points, reference = points.double(), reference.double()
+    # |r|² / 2 − p·r orders the reference as |p − r| does, at a quarter of the cost.
     halves = reference.square().sum(dim=1) / 2
-    parts = [_nearest(chunk, reference, halves) for chunk in chunks(points, len(reference))]
-    return torch.cat(parts)
-
-
-def _nearest(points: Tensor, reference: Tensor, halves: Tensor) -> Tensor:
-    # |r|² / 2 − p·r orders the reference as |p − r| does, at a quarter of the cost. The distance is
-    # then taken anew: by products, an exact copy would stay a little away from itself.
-    found = torch.addmm(halves, points, reference.T, alpha=-1).argmin(dim=1)
-    return (points - reference[found]).square().sum(dim=1).sqrt()
+    found = [
+        torch.addmm(halves, chunk, reference.T, alpha=-1).argmin(dim=1)
+        for chunk in chunks(points, len(reference))
+    ]
+    return torch.cat(found)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+from aigc.metrics.likelihood import Likelihood
 
 BATCH_SIZE = 256
 
@@ -41,18 +43,22 @@ class Features(NamedTuple):
         return Features(self.features[:count], self.probabilities[:count])
 
 
+NOTHING = Features(torch.empty(0, 0), torch.empty(0, 0))
+"""The features of no records."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """All that the metrics of one model may look at, under one extractor.
 
-    `elbo` computes the mean evidence lower bound of a held-out record, in nats (the negative of
-    the loss that articles quote); None for a model that has none.
+    The features are empty when no metric looks at samples. `likelihood` is what the model makes
+    of the held-out records themselves; None when nobody asks for that.
     """
 
-    generated: Features
-    held_out: Features
-    training: Features
-    elbo: Callable[[], float] | None = None
+    generated: Features = NOTHING
+    held_out: Features = NOTHING
+    training: Features = NOTHING
+    likelihood: Likelihood | None = None
 
 
 def extract(extractor: Extractor, records: Iterable[Tensor]) -> Features:
@@ -64,7 +70,7 @@ def extract(extractor: Extractor, records: Iterable[Tensor]) -> Features:
     with torch.inference_mode():
         rows = [_look(extractor, batch) for batch in _rebatched(records)]
     if not rows:
-        return Features(torch.empty(0, 0), torch.empty(0, 0))
+        return NOTHING
     features, probabilities = zip(*rows, strict=True)
     return Features(torch.cat(features), torch.cat(probabilities))
 

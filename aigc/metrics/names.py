@@ -48,6 +48,11 @@ def needed(names: Iterable[str]) -> int:
     return max((parse(name).count or 0 for name in names), default=0)
 
 
+def likelihoods(names: Iterable[str]) -> list[str]:
+    """Those of `names` that ask for the model's likelihood. Raises MetricUnknown."""
+    return [name for name in names if parse(name).count is None]
+
+
 def _number(written: str | None) -> int | None:
     if written is None:
         return None

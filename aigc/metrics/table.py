@@ -13,7 +13,7 @@ from aigc.metrics.diversity import class_balance_max, class_balance_min, incepti
 from aigc.metrics.features import Evidence
 from aigc.metrics.frechet import frechet_distance
 from aigc.metrics.kernel import kernel_distance
-from aigc.metrics.likelihood import elbo
+from aigc.metrics.likelihood import elbo, log_likelihood, nats_per_byte
 from aigc.metrics.memorisation import neighbour_ratio
 
 
@@ -21,8 +21,8 @@ from aigc.metrics.memorisation import neighbour_ratio
 class Metric:
     """One figure: how it is computed, which way is better, and what it says.
 
-    `least` is the fewest generated and held-out records that define it; 0 for a metric that looks
-    at no samples, whose name therefore carries no count.
+    `least` is the fewest generated and held-out records that define it; 0 for a metric of the
+    model's likelihood, which looks at no samples, so that its name carries no count.
     """
 
     compute: Callable[[Evidence], float]
@@ -84,6 +84,21 @@ METRICS: dict[str, Metric] = {
         _neighbour_ratio, "higher", 1, "distance to the training data; below 1 hints at copying"
     ),
     "elbo": Metric(
-        lambda evidence: elbo(evidence.elbo), "higher", 0, "nats of a held-out record, a VAE's only"
+        lambda evidence: elbo(evidence.likelihood),
+        "higher",
+        0,
+        "bound on the nats of a held-out record, from one draw of the latents",
+    ),
+    "log_likelihood": Metric(
+        lambda evidence: log_likelihood(evidence.likelihood),
+        "higher",
+        0,
+        "nats of a held-out record; a VAE's from 200 importance-weighted draws",
+    ),
+    "nats_per_byte": Metric(
+        lambda evidence: nats_per_byte(evidence.likelihood),
+        "lower",
+        0,
+        "nats of the held-out records over their bytes without padding",
     ),
 }

@@ -16,9 +16,11 @@ class Modality(Protocol):
 
     "Stored" tensors have the dtype on disk, uint8 for images and text. What models see is the
     modality's own: float32 in [−1, 1] for what is continuous, as images; int64 for tokens, as text.
+    `padding` is the stored byte that fills up records of less content; None where there is none.
     """
 
     column_name: str
+    padding: int | None
 
     def column_type(self, layout: Layout) -> pa.DataType:
         """The Arrow type of the stored column."""

@@ -30,6 +30,7 @@ class ImageModality:
     """The contract of `aigc.modalities.contract.Modality` for images."""
 
     column_name = "image"
+    padding: int | None = None
 
     def column_type(self, layout: Layout) -> pa.DataType:
         """`fixed_size_binary` of channels × height × width bytes."""

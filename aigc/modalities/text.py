@@ -30,6 +30,7 @@ class TextModality:
     """The contract of `aigc.modalities.contract.Modality` for text."""
 
     column_name = "text"
+    padding: int | None = 0
 
     def column_type(self, layout: Layout) -> pa.DataType:
         """`fixed_size_binary` of L bytes."""

@@ -11,20 +11,24 @@ from pydantic import Field
 from aigc.config import Config
 from aigc.errors import ModalityUnsupported
 from aigc.layout import Layout
+from aigc.models.attention import Attention, AttentionConfig
 from aigc.models.classifier import Classifier, ClassifierConfig
 from aigc.models.contract import Model
 from aigc.models.gan import GAN, GANConfig
 from aigc.models.vae import VAE, VAEConfig
 from aigc.seeding import derive
 
-ModelConfig = Annotated[GANConfig | VAEConfig | ClassifierConfig, Field(discriminator="family")]
+ModelConfig = Annotated[
+    GANConfig | VAEConfig | AttentionConfig | ClassifierConfig, Field(discriminator="family")
+]
 """What a spec says under `model`."""
 
 
 class Family(NamedTuple):
     """A kind of model: its configuration, its class and what it can make.
 
-    `generative`: whether it makes samples. `bounded`: whether it bounds a record's likelihood.
+    `generative`: whether it makes samples. `bounded`: whether it has a record's likelihood,
+    or a bound on it.
     """
 
     config: type[Config]
@@ -37,6 +41,9 @@ class Family(NamedTuple):
 FAMILIES: dict[str, Family] = {
     "gan": Family(GANConfig, GAN, frozenset({"image"}), generative=True),
     "vae": Family(VAEConfig, VAE, frozenset({"image"}), generative=True, bounded=True),
+    "attention": Family(
+        AttentionConfig, Attention, frozenset({"image", "text"}), generative=True, bounded=True
+    ),
     "classifier": Family(ClassifierConfig, Classifier, frozenset({"image"}), generative=False),
 }
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from aigc.config import Config
 from aigc.data.batches import Batch as Batch
+from aigc.errors import ModelError
 from aigc.layout import Layout
 from aigc.seeding import Draws
 
@@ -53,6 +54,8 @@ class Phase:
     that is done, in [0, 1), and a mean over the records: the gradients of several parts of a batch
     are averaged. The phase runs at every step that `every` divides. `matrices` are the hidden
     weights that Muon may move; embeddings and the last layer are none of them.
+    `shares` names an earlier phase of the same parameters whose optimizer this one uses: a penalty
+    with an Adam of its own would be rescaled by it, and its weight would mean nothing.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Phase:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     every: int = 1
     matrices: Sequence[nn.Parameter] = ()
+    shares: str | None = None
 
 
 class Model(nn.Module, ABC):
@@ -68,11 +72,13 @@ class Model(nn.Module, ABC):
 
     `noise_size`: standard normal numbers that one sample is made from; 0 for a model that makes
     none. `average_decay`: decay a step of the moving average of `averaged()`, whose weights are
-    the ones that are judged and registered; None for none.
+    the ones that are judged and registered; None for none. `prepares`: whether `prepare` is to be
+    called before the first step.
     """
 
     noise_size: int = 0
     average_decay: float | None = None
+    prepares: bool = False
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -84,7 +90,8 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, noise: Tensor, labels: Tensor | None) -> Tensor:
-        """Samples in [−1, 1], (B, *layout.shape), from noise (B, noise_size) and labels (B,).
+        """Samples (B, *layout.shape), of the kind the modality decodes to, from noise
+        (B, noise_size) and labels (B,).
 
         A pure function of its arguments and the weights: no other randomness.
         """
@@ -93,9 +100,30 @@ class Model(nn.Module, ABC):
         """The parts that torch.compile may take: those that no loss differentiates twice."""
         return self.children()
 
+    def log_likelihood(self, records: Tensor, labels: Tensor | None, draws: Draws) -> Tensor:
+        """log p(record | label) of each record, (B,), in nats: exact, or a lower bound.
+
+        Raises ModelError for a model that has none, as its family's `bounded` says beforehand.
+        """
+        raise ModelError(
+            "Likelihoods need a model that has them, and this one makes samples only",
+            "Leave these metrics out, or evaluate a model of another family.",
+        )
+
+    def elbo(self, records: Tensor, labels: Tensor | None, draws: Draws) -> Tensor:
+        """A lower bound on `log_likelihood`, (B,), in nats, from one draw of what is hidden.
+
+        What is exact is its own bound. Raises ModelError as `log_likelihood` does.
+        """
+        return self.log_likelihood(records, labels, draws)
+
     def averaged(self) -> nn.Module:
         """The part whose weights are averaged over the steps: what makes the samples."""
         return self
+
+    def prepare(self, batches: Iterable[Batch]) -> None:
+        """Fit what must be known before the first step, from one pass over the training data."""
+        return None
 
     def finish(self, batches: Iterable[Batch], seed: int) -> None:
         """Fit what is fitted once, after the last step, from one pass over the training data."""

@@ -1,177 +1,79 @@
-"""Generative adversarial networks (Goodfellow et al. 2014): one game, two recipes.
+"""Generative adversarial networks (Goodfellow et al. 2014): one game, four recipes.
 
-"hinge"    convolutions; the hinge loss with spectral normalisation of D (Miyato et al. 2018), a
-           projection discriminator (Miyato & Koyama 2018) when there are labels, and a moving
-           average of G.
-"article"  the founding article's two perceptrons and its losses L_G and L_D, unconditional.
+"hinge"         convolutions; the hinge loss with spectral normalisation of D (Miyato et al. 2018),
+                a projection discriminator (Miyato & Koyama 2018) when there are labels, and a
+                moving average of G.
+"article"       the founding article's two perceptrons and its losses L_G and L_D, unconditional.
+"wgan-gp"       the same convolutions without spectral normalisation; a Wasserstein critic with its
+                gradient penalty, several steps of it for one of G (Gulrajani et al. 2017).
+"relativistic"  residual networks without normalisation; softplus of pairs' differences, with R1 on
+                reals and R2 on fakes, taken lazily (R3GAN, Huang et al. 2024).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.utils.parametrizations import spectral_norm
 
-from aigc.config import Config
 from aigc.layout import Layout
-from aigc.models import losses
-from aigc.models.contract import Batch, Losses, Model, OptimizerConfig, Phase
-from aigc.models.layers import ConvDecoder, ConvEncoder, with_classes
+from aigc.models import adversaries, losses
+from aigc.models.augmentation import augmented
+from aigc.models.contract import Batch, Losses, Model, Phase
+from aigc.models.gan_config import GANConfig as GANConfig
 from aigc.seeding import Draws
 
 
-class GANConfig(Config):
-    """A recipe and what differs from it: a field that is not given has the recipe's value.
-
-    `width`: channels of the first layer of D and the last of G, or the hidden units of a
-    perceptron. `pixel_weight`: weight of L_G2 = ½‖x − G(z)‖² in the generator's loss.
-    """
-
-    family: Literal["gan"] = "gan"
-    recipe: Literal["hinge", "article"] = "hinge"
-    latent_size: int = Field(le=4096, default=64, ge=1)
-    width: int = Field(le=1024, default=24, ge=8, multiple_of=8)
-    generator: OptimizerConfig = OptimizerConfig(learning_rate=2e-3, beta1=0.0, beta2=0.99)
-    discriminator: OptimizerConfig = OptimizerConfig(learning_rate=2e-3, beta1=0.0, beta2=0.99)
-    average_decay: float | None = Field(default=0.998, gt=0, lt=1)
-    pixel_weight: float = Field(default=0.0, ge=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _follow_the_recipe(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        recipe = given.get("recipe")
-        return {**ARTICLE, **given} if recipe == "article" else given
-
-
-ARTICLE: Mapping[str, object] = MappingProxyType(
-    {
-        "latent_size": 100,
-        "width": 128,
-        "generator": OptimizerConfig(),
-        "discriminator": OptimizerConfig(),
-        "average_decay": None,
-    }
-)
-"""The article's listing: z of 100, 128 hidden units, Adam(2e-4); batches of 64."""
-
-
-HIDDEN_SIZE = 256
-
-
-class HingeGenerator(nn.Module):
-    """Noise (B, latent_size) and labels to images in [−1, 1]."""
-
-    def __init__(self, config: GANConfig, layout: Layout) -> None:
-        super().__init__()
-        self.classes = layout.classes
-        self.decoder = ConvDecoder(layout, config.latent_size + layout.classes, config.width)
-
-    def forward(self, noise: Tensor, labels: Tensor | None) -> Tensor:
-        return torch.tanh(self.decoder(with_classes(noise, labels, self.classes)))
-
-
-class HingeDiscriminator(nn.Module):
-    """Images and labels to logits (B,); each layer's largest singular value is kept at 1."""
-
-    def __init__(self, config: GANConfig, layout: Layout) -> None:
-        super().__init__()
-        self.classes = layout.classes
-        self.encoder = ConvEncoder(layout, config.width)
-        # Convolutions alone judge strokes; this layer sees the whole image.
-        self.hidden = nn.Linear(self.encoder.feature_size, HIDDEN_SIZE)
-        self.verdict = nn.Linear(HIDDEN_SIZE, 1)
-        # One vector a class and one for none: its inner product with the features is the verdict
-        # on how well the image fits its class.
-        if self.classes:
-            self.projection = nn.Embedding(self.classes, HIDDEN_SIZE)
-        for layer in list(self.modules()):
-            if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
-                spectral_norm(layer)
-
-    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        features = functional.leaky_relu(self.hidden(self.encoder(images)), 0.2)
-        logits: Tensor = self.verdict(features).squeeze(1)
-        if self.classes:
-            logits = logits + (self.projection(labels) * features).sum(1)
-        return logits
-
-
-class ArticleGenerator(nn.Module):
-    """Noise (B, latent_size) → 128 → records in [−1, 1], as in the article's listing."""
-
-    def __init__(self, config: GANConfig, layout: Layout) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(config.latent_size, config.width),
-            nn.LeakyReLU(0.2),
-            nn.Linear(config.width, layout.size),
-            nn.Tanh(),
-            nn.Unflatten(1, layout.shape),
-        )
-        self.apply(glorot)
-
-    def forward(self, noise: Tensor, labels: Tensor | None) -> Tensor:
-        records: Tensor = self.layers(noise)
-        return records
-
-
-class ArticleDiscriminator(nn.Module):
-    """Records → 128 → logits (B,), as in the article's listing without its sigmoid."""
-
-    def __init__(self, config: GANConfig, layout: Layout) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(layout.size, config.width),
-            nn.LeakyReLU(0.2),
-            nn.Linear(config.width, 1),
-        )
-        self.apply(glorot)
-
-    def forward(self, records: Tensor, labels: Tensor | None) -> Tensor:
-        logits: Tensor = self.layers(records).squeeze(1)
-        return logits
-
-
-def glorot(layer: nn.Module) -> None:
-    """Initialise a linear layer as Keras does: Glorot & Bengio's uniform, no bias."""
-    if isinstance(layer, nn.Linear):
-        nn.init.xavier_uniform_(layer.weight)
-        nn.init.zeros_(layer.bias)
-
-
 class Recipe(NamedTuple):
-    """The two networks of a game and its two losses."""
+    """The two networks of a game and its losses.
+
+    `relative`: only differences of logits mean anything: G's loss then takes (real, fake) logits
+    if `paired`, and D is right about a pair, not about a record. `penalty`: "interpolated" between
+    reals and fakes, in D's loss; or "zero-centred" on both, in a phase of its own.
+    """
 
     generator: Callable[[GANConfig, Layout], nn.Module]
     discriminator: Callable[[GANConfig, Layout], nn.Module]
-    generator_loss: Callable[[Tensor], Tensor]
+    generator_loss: Callable[..., Tensor]
     discriminator_loss: Callable[[Tensor, Tensor], Tensor]
-    conditional: bool
+    conditional: bool = True
+    relative: bool = False
+    paired: bool = False
+    penalty: str = ""
 
 
 RECIPES = {
     "hinge": Recipe(
-        HingeGenerator,
-        HingeDiscriminator,
+        adversaries.conv_generator,
+        adversaries.bounded_discriminator,
         losses.generator_hinge,
         losses.discriminator_hinge,
-        conditional=True,
     ),
     "article": Recipe(
-        ArticleGenerator,
-        ArticleDiscriminator,
+        adversaries.ArticleGenerator,
+        adversaries.ArticleDiscriminator,
         losses.generator_loss,
         losses.discriminator_loss,
         conditional=False,
+    ),
+    "wgan-gp": Recipe(
+        adversaries.conv_generator,
+        adversaries.conv_discriminator,
+        losses.generator_wasserstein,
+        losses.discriminator_wasserstein,
+        relative=True,
+        penalty="interpolated",
+    ),
+    "relativistic": Recipe(
+        adversaries.residual_generator,
+        adversaries.residual_discriminator,
+        losses.generator_relativistic,
+        losses.discriminator_relativistic,
+        relative=True,
+        paired=True,
+        penalty="zero-centred",
     ),
 }
 
@@ -195,8 +97,8 @@ class GAN(Model):
         self.discriminator = self.recipe.discriminator(config, layout)
 
     def phases(self) -> Sequence[Phase]:
-        """D first, on this step's fakes; then G, against the D that has just moved."""
-        return [
+        """D first, on this step's fakes; its lazy penalty; then G, against the D that has moved."""
+        phases = [
             Phase(
                 "discriminator",
                 list(self.discriminator.parameters()),
@@ -208,12 +110,20 @@ class GAN(Model):
                 list(self.generator.parameters()),
                 self._generator_loss,
                 self.config.generator,
+                every=self.config.critic_steps,
             ),
         ]
+        if self.recipe.penalty == "zero-centred":
+            phases.insert(1, self._penalty_phase())
+        return phases
 
     def sample(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         samples: Tensor = self.generator(noise, labels)
         return samples
+
+    def compilable(self) -> Iterable[nn.Module]:
+        """A penalty differentiates D twice, which torch.compile does not do."""
+        return [self.generator] if self.recipe.penalty else [self.generator, self.discriminator]
 
     def averaged(self) -> nn.Module:
         return self.generator
@@ -223,21 +133,74 @@ class GAN(Model):
         noise = draws.normal(len(batch.records), self.noise_size)
         return self.sample(noise.to(batch.records.device), batch.labels)
 
+    def _seen(self, images: Tensor, draws: Draws) -> Tensor:
+        """The images as D sees them. Reals and fakes apart: each has rows of its own to draw."""
+        return augmented(images, draws) if self.config.augment else images
+
     def _discriminator_loss(self, batch: Batch, draws: Draws, progress: float) -> Losses:
         with torch.no_grad():
-            fakes = self._fakes(batch, draws)
+            fakes = self._seen(self._fakes(batch, draws), draws)
+        reals = self._seen(batch.records, draws)
         labels = None if batch.labels is None else torch.cat([batch.labels, batch.labels])
-        logits = self.discriminator(torch.cat([batch.records, fakes]), labels)
+        logits = self.discriminator(torch.cat([reals, fakes]), labels)
         real_logits, fake_logits = logits.chunk(2)
-        return {
-            "loss": self.recipe.discriminator_loss(real_logits, fake_logits),
-            "accuracy_real": (real_logits.detach() > 0).float().mean(),
-            "accuracy_fake": (fake_logits.detach() < 0).float().mean(),
-        }
+        found = {"loss": self.recipe.discriminator_loss(real_logits, fake_logits)}
+        if self.recipe.penalty == "interpolated":
+            penalty = self._interpolated_penalty(reals, fakes, batch.labels, draws)
+            found["loss"] = found["loss"] + self.config.penalty_weight * penalty
+            found["gradient_penalty"] = penalty.detach()
+        return found | accuracies(real_logits.detach(), fake_logits.detach(), self.recipe.relative)
 
     def _generator_loss(self, batch: Batch, draws: Draws, progress: float) -> Losses:
         fakes = self._fakes(batch, draws)
-        loss = self.recipe.generator_loss(self.discriminator(fakes, batch.labels))
+        fake_logits = self.discriminator(self._seen(fakes, draws), batch.labels)
+        if self.recipe.paired:
+            with torch.no_grad():
+                real_logits = self.discriminator(self._seen(batch.records, draws), batch.labels)
+            loss = self.recipe.generator_loss(real_logits, fake_logits)
+        else:
+            loss = self.recipe.generator_loss(fake_logits)
         if self.config.pixel_weight:
             loss = loss + self.config.pixel_weight * losses.pixel_loss(batch.records, fakes)
         return {"loss": loss}
+
+    def _interpolated_penalty(
+        self, reals: Tensor, fakes: Tensor, labels: Tensor | None, draws: Draws
+    ) -> Tensor:
+        """The gradient penalty at x̂ = ε x + (1 − ε) G(z), one ε a record."""
+        share = draws.uniform(len(reals), *[1] * (reals.dim() - 1)).to(reals.device)
+        between = torch.lerp(fakes, reals, share).requires_grad_()
+        return losses.gradient_penalty(self.discriminator(between, labels), between)
+
+    def _penalty_phase(self) -> Phase:
+        return Phase(
+            "penalty",
+            list(self.discriminator.parameters()),
+            self._zero_centred_penalties,
+            self.config.discriminator,
+            every=self.config.penalty_every,
+            shares="discriminator",
+        )
+
+    def _zero_centred_penalties(self, batch: Batch, draws: Draws, progress: float) -> Losses:
+        """γ (R1 + R2), as many times as steps go by until the next (StyleGAN2, Karras 2020)."""
+        with torch.no_grad():
+            fakes = self._fakes(batch, draws)
+        r1 = self._zero_centred(batch.records, batch.labels, draws)
+        r2 = self._zero_centred(fakes, batch.labels, draws)
+        weight = self.config.penalty_weight * self.config.penalty_every
+        return {"loss": weight * (r1 + r2), "r1": r1.detach(), "r2": r2.detach()}
+
+    def _zero_centred(self, images: Tensor, labels: Tensor | None, draws: Draws) -> Tensor:
+        images = self._seen(images, draws).detach().requires_grad_()
+        return losses.zero_centred_penalty(self.discriminator(images, labels), images)
+
+
+def accuracies(real_logits: Tensor, fake_logits: Tensor, relative: bool) -> Losses:
+    """How often D is right: about reals and fakes, or, if only differences count, about pairs."""
+    if relative:
+        return {"accuracy_pairs": (real_logits > fake_logits).float().mean()}
+    return {
+        "accuracy_real": (real_logits > 0).float().mean(),
+        "accuracy_fake": (fake_logits < 0).float().mean(),
+    }

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from aigc.errors import ModalityUnsupported, ModelError
 from aigc.layout import Layout
+from aigc.models.self_attention import SelfAttention
 
 SMALLEST_SIDE = 8
 """Images are halved, once at least, until their smaller side is no longer than this."""
@@ -62,17 +63,27 @@ def with_classes(values: Tensor, labels: Tensor | None, classes: int) -> Tensor:
     return torch.cat([values, functional.one_hot(labels, classes).to(values.dtype)], dim=1)
 
 
+def attention_of(channels: int, wanted: bool) -> list[nn.Module]:
+    """Self-attention as a layer to add, or none.
+
+    Encoders and decoders have it at the coarsest resolution but one, 14×14 of 28×28; images that
+    are halved once have no such features, and their encoder has it at the coarsest.
+    """
+    return [SelfAttention(channels)] if wanted else []
+
+
 class ConvEncoder(nn.Module):
     """Images (B, *layout.shape) to features (B, feature_size): strided convolutions, flattened."""
 
-    def __init__(self, layout: Layout, width: int) -> None:
+    def __init__(self, layout: Layout, width: int, attention: bool = False) -> None:
         super().__init__()
         count = halvings(layout)
         channels, height, breadth = layout.shape
         widths = [channels, *(width << step for step in range(count))]
         blocks: list[nn.Module] = []
-        for fewer, more in itertools.pairwise(widths):
+        for step, (fewer, more) in enumerate(itertools.pairwise(widths)):
             blocks += [nn.Conv2d(fewer, more, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+            blocks += attention_of(more, attention and step == max(0, count - 2))
         self.blocks = nn.Sequential(*blocks, nn.Flatten())
         self.feature_size = widths[-1] * (height >> count) * (breadth >> count)
 
@@ -84,7 +95,9 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """Codes (B, input_size) to images before their last nonlinearity, (B, *layout.shape)."""
 
-    def __init__(self, layout: Layout, input_size: int, width: int) -> None:
+    def __init__(
+        self, layout: Layout, input_size: int, width: int, attention: bool = False
+    ) -> None:
         super().__init__()
         count = halvings(layout)
         channels, height, breadth = layout.shape
@@ -96,9 +109,10 @@ class ConvDecoder(nn.Module):
             nn.GroupNorm(8, widths[0]),
             nn.ReLU(),
         ]
-        for more, fewer in itertools.pairwise(widths):
+        for step, (more, fewer) in enumerate(itertools.pairwise(widths)):
             blocks += [nn.ConvTranspose2d(more, fewer, 4, stride=2, padding=1)]
             blocks += [nn.GroupNorm(8, fewer), nn.ReLU()]
+            blocks += attention_of(fewer, attention and step == 0)
         blocks += [nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1)]
         self.blocks = nn.Sequential(*blocks)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -38,9 +39,68 @@ def discriminator_hinge(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return functional.relu(1 - real_logits).mean() + functional.relu(1 + fake_logits).mean()
 
 
-def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(μ, σ²) ‖ N(0, I)) = ½ Σ (μ² + σ² − 1 − log σ²), (B,), in nats."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+def generator_wasserstein(fake_logits: Tensor) -> Tensor:
+    """−D(G(z)), of the Wasserstein game (Arjovsky et al. 2017)."""
+    return -fake_logits.mean()
+
+
+def discriminator_wasserstein(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """D(G(z)) − D(x), minus the distance that the critic estimates."""
+    return fake_logits.mean() - real_logits.mean()
+
+
+def generator_relativistic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """softplus(−(D(G(z)) − D(x))), of pairs (Jolicoeur-Martineau 2018, Huang et al. 2024)."""
+    return functional.softplus(real_logits - fake_logits).mean()
+
+
+def discriminator_relativistic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """softplus(−(D(x) − D(G(z)))), of the same pairs."""
+    return functional.softplus(fake_logits - real_logits).mean()
+
+
+def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """(‖∇D(x)‖ − 1)², a mean over the records (WGAN-GP, Gulrajani et al. 2017).
+
+    `logits` (B,) were computed from `images` (B, …), which require a gradient; so below.
+    """
+    norms: Tensor = _slopes(logits, images).norm(dim=1)
+    return (norms - 1).square().mean()
+
+
+def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """½‖∇D(x)‖², a mean over the records: R1 on reals, R2 on fakes (Mescheder et al. 2018)."""
+    return 0.5 * _slopes(logits, images).square().sum(1).mean()
+
+
+def _slopes(logits: Tensor, images: Tensor) -> Tensor:
+    """∇D(x) of each record, (B, n), to be differentiated once more."""
+    # A record's logit depends on that record alone, so the gradient of the sum holds them all.
+    (slopes,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return slopes.flatten(1)
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor, free_bits: float = 0.0) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(0, I)) = ½ Σ (μ² + σ² − 1 − log σ²), (B,), in nats.
+
+    Each dimension of each record counts as `free_bits` nats at least (Kingma et al. 2016). The
+    paper bounds the mean over the batch instead, which depends on how the batch is split.
+    """
+    nats = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+    return (nats.clamp(min=free_bits) if free_bits else nats).sum(1)
+
+
+def log_prior_ratio(latents: Tensor, noise: Tensor, log_variance: Tensor) -> Tensor:
+    """log N(z; 0, I) − log N(z; μ, σ²) where z = μ + σ · noise, (B,), in nats."""
+    return 0.5 * (noise.square() + log_variance - latents.square()).sum(1)
+
+
+def importance_weighted(log_weights: Tensor) -> Tensor:
+    """log (1/k) Σ w, (B,), in nats, of log-weights log p(x, z) − log q(z|x), (k, B).
+
+    A bound on log p(x) that k = 1 makes the ELBO and that rises with k (Burda et al. 2016).
+    """
+    return log_weights.logsumexp(0) - math.log(len(log_weights))
 
 
 def bernoulli_reconstruction(logits: Tensor, intensities: Tensor) -> Tensor:

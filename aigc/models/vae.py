@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
@@ -23,24 +23,40 @@ from aigc.models.contract import Batch, Losses, Model, OptimizerConfig, Phase
 from aigc.models.layers import ConvDecoder, ConvEncoder, with_classes
 from aigc.seeding import Draws, generator
 
+DRAWS = 200
+"""Draws of the latents that a record's likelihood is estimated from."""
+
 
 class VAEConfig(Config):
     """L = KL + λ · reconstruction, with `reconstruction_weight` for λ.
 
-    `decoder`: what a pixel is drawn from. `warm_up`: the share of the training over which the
-    weight of the KL rises from 0 to 1. `mixture`: components of the Gaussian mixture that samples
-    are drawn from, a class; 0 for the prior N(0, I).
+    The β of a β-VAE (Higgins et al. 2017) is 1/λ: the losses are the same up to their scale.
+
+    `decoder`: what a pixel is drawn from. `binarise`: pixels are records of 0 and 1, drawn at
+    every look with their intensities as probabilities (Salakhutdinov & Murray 2008), and
+    likelihoods are those of the drawn records. `warm_up`: the share of the training over which the
+    weight of the KL rises from 0 to 1. `free_bits`: nats of each latent dimension's KL that cost
+    nothing more than having none. `mixture`: components of the Gaussian mixture that samples are
+    drawn from, a class; 0 for the prior N(0, I).
     """
 
     family: Literal["vae"] = "vae"
     latent_size: int = Field(le=4096, default=32, ge=1)
     width: int = Field(le=1024, default=16, ge=8, multiple_of=8)
     decoder: Literal["bernoulli", "gaussian"] = "bernoulli"
+    binarise: bool = False
     reconstruction_weight: float = Field(default=4.0, gt=0)
     warm_up: float = Field(default=0.1, ge=0, le=1)
+    free_bits: float = Field(default=0.0, ge=0)
     mixture: int = Field(default=4, ge=0)
     average_decay: float | None = Field(default=0.998, gt=0, lt=1)
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-3)
+
+    @model_validator(mode="after")
+    def _draws_bits_only(self) -> VAEConfig:
+        if self.binarise and self.decoder != "bernoulli":
+            raise ValueError("binarise needs the decoder bernoulli")
+        return self
 
 
 class LatentMixture(nn.Module):
@@ -117,15 +133,37 @@ class VAE(Model):
         # 2 sigmoid(x) − 1 = tanh(x / 2): the probability of a pixel, scaled to [−1, 1].
         return torch.tanh(output / 2 if self.config.decoder == "bernoulli" else output)
 
+    @torch.no_grad()
     def elbo(self, records: Tensor, labels: Tensor | None, draws: Draws) -> Tensor:
         """The evidence lower bound of each record, (B,), in nats, from one draw of the latents.
 
         With λ = 1 and the KL at full weight, whatever the model was trained with. The Bernoulli
-        decoder's likelihood is that of the records scaled to [0, 1], the Gaussian's, of variance
-        1, that of the records in [−1, 1]: bounds of different decoders cannot be compared.
+        decoder's likelihood is that of the records scaled to [0, 1], or of the drawn ones with
+        `binarise`; the Gaussian's, of variance 1, that of the records in [−1, 1]: figures of
+        different decoders cannot be compared.
         """
-        kl, reconstruction = self._terms(records, labels, draws)
-        return -(kl + reconstruction)
+        seen = self._seen(records, draws)
+        mean, log_variance = self.encode(seen, labels)
+        latents, _ = _latents(mean, log_variance, draws)
+        reconstruction = self._reconstruction(seen, labels, latents)
+        return -(losses.gaussian_kl(mean, log_variance) + reconstruction)
+
+    @torch.no_grad()
+    def log_likelihood(
+        self, records: Tensor, labels: Tensor | None, draws: Draws, count: int = DRAWS
+    ) -> Tensor:
+        """The importance-weighted bound on log p(x) from `count` draws, (B,), in nats.
+
+        Of the same records as `elbo`. Decodes as many latents at a time as there are records.
+        """
+        seen = self._seen(records, draws)
+        mean, log_variance = self.encode(seen, labels)
+        weights = []
+        for _ in range(count):
+            latents, noise = _latents(mean, log_variance, draws)
+            ratio = losses.log_prior_ratio(latents, noise, log_variance)
+            weights.append(ratio - self._reconstruction(seen, labels, latents))
+        return losses.importance_weighted(torch.stack(weights))
 
     def sample(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         latents = self.mixture(noise, labels) if self.config.mixture else noise
@@ -141,26 +179,34 @@ class VAE(Model):
             self.mixture.fit(row, latents[rows == row], seed)
 
     def _loss(self, batch: Batch, draws: Draws, progress: float) -> Losses:
-        kl, reconstruction = self._terms(*batch, draws)
+        seen = self._seen(batch.records, draws)
+        mean, log_variance = self.encode(seen, batch.labels)
+        latents, _ = _latents(mean, log_variance, draws)
+        reconstruction = self._reconstruction(seen, batch.labels, latents)
+        counted = losses.gaussian_kl(mean, log_variance, self.config.free_bits)
         kl_weight = min(1.0, progress / self.config.warm_up) if self.config.warm_up else 1.0
         total = losses.variational_loss(
-            kl_weight * kl, reconstruction, self.config.reconstruction_weight
+            kl_weight * counted, reconstruction, self.config.reconstruction_weight
         )
         return {
             "loss": total,
-            "kl": kl.detach().mean(),
+            "kl": losses.gaussian_kl(mean, log_variance).detach().mean(),
             "reconstruction": reconstruction.detach().mean(),
         }
 
-    def _terms(self, records: Tensor, labels: Tensor | None, draws: Draws) -> tuple[Tensor, Tensor]:
-        """KL(q(z|x) ‖ p(z)) and −log p(x|z) of each record, (B,) each, in nats."""
-        mean, log_variance = self.encode(records, labels)
-        noise = draws.normal(*mean.shape).to(mean.device)
-        output = self._decoded(mean + noise * (0.5 * log_variance).exp(), labels)
-        kl = losses.gaussian_kl(mean, log_variance)
+    def _seen(self, records: Tensor, draws: Draws) -> Tensor:
+        """The records, or their pixels drawn from {−1, 1}, (B, *shape)."""
+        if not self.config.binarise:
+            return records
+        lit = draws.uniform(*records.shape).to(records.device) < (records + 1) / 2
+        return 2 * lit.to(records.dtype) - 1
+
+    def _reconstruction(self, records: Tensor, labels: Tensor | None, latents: Tensor) -> Tensor:
+        """−log p(x|z) of each record, (B,), in nats."""
+        output = self._decoded(latents, labels)
         if self.config.decoder == "bernoulli":
-            return kl, losses.bernoulli_reconstruction(output, (records + 1) / 2)
-        return kl, losses.gaussian_reconstruction(torch.tanh(output), records)
+            return losses.bernoulli_reconstruction(output, (records + 1) / 2)
+        return losses.gaussian_reconstruction(torch.tanh(output), records)
 
     def _decoded(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """The decoder's output before its last nonlinearity, (B, *shape)."""
@@ -179,3 +225,9 @@ class VAE(Model):
             if self.layout.classes and batch.labels is not None:
                 rows[-1] = batch.labels.cpu()
         return torch.cat(latents), torch.cat(rows)
+
+
+def _latents(mean: Tensor, log_variance: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    """One draw of each record's latents from q(z|x), and the noise it is made of, (B, n) each."""
+    noise = draws.normal(*mean.shape).to(mean.device)
+    return mean + noise * (0.5 * log_variance).exp(), noise

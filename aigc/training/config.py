@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from aigc.config import Config
+from aigc.metrics.collapse import CollapseConfig
 
 
 class ExecutionConfig(Config):
@@ -30,7 +31,8 @@ class TrainingConfig(Config):
     worker takes its share of them, one after the other: the memory of a part, the gradients of the
     whole. `seed`: of the weights, the order
     of the records and every draw. `report_every`: metrics. `sample_every`: a picture of samples.
-    `checkpoint_every`: what a resumed attempt can lose at most.
+    `checkpoint_every`: what a resumed attempt can lose at most. `collapse`: what to look for in the
+    samples of every picture.
     """
 
     steps: int = Field(default=2000, gt=0)
@@ -41,3 +43,4 @@ class TrainingConfig(Config):
     sample_every: int = Field(default=500, gt=0)
     checkpoint_every: int = Field(default=500, gt=0)
     execution: ExecutionConfig = ExecutionConfig()
+    collapse: CollapseConfig | None = None

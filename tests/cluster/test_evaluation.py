@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from aigc.data.catalog import Dataset
 from aigc.data.stream import Stream
@@ -21,7 +22,7 @@ from aigc.training.config import TrainingConfig
 from aigc.training.loop import Runtime, train
 from aigc.training.state import TrainingState
 from aigc.training.world import World
-from cluster.evaluation import Evaluation, EvaluationRequest, evaluate_worker
+from cluster.evaluation import Evaluation, EvaluationRequest, content_size, evaluate_worker
 
 CONFIGS: dict[str, ModelConfig] = {
     "gan": GANConfig(latent_size=8, width=8),
@@ -124,10 +125,34 @@ def test_a_bound_needs_no_samples_and_repeats(request_: EvaluationRequest, model
     assert evaluate_worker(asked).figures == found.figures
 
 
+def test_likelihoods_need_no_extractor(request_: EvaluationRequest, models: Path) -> None:
+    metrics = ("elbo", "log_likelihood", "nats_per_byte")
+    asked = dataclasses.replace(
+        request_, model=models / "vae", extractor=None, metrics=metrics, seed=3
+    )
+    found = evaluate_worker(asked)
+    figures = found.figures
+
+    assert (found.floor, found.extractor_digest, found.samples) == (None, None, 0)
+    assert figures["log_likelihood"] > figures["elbo"]
+    assert figures["nats_per_byte"] == pytest.approx(-figures["log_likelihood"] / 64)
+    with_samples = dataclasses.replace(
+        request_, model=models / "vae", metrics=("frechet_300", "elbo"), seed=3
+    )
+    assert evaluate_worker(with_samples).figures["elbo"] == figures["elbo"]
+
+
+def test_padding_is_no_content() -> None:
+    stored = torch.tensor([[65, 0, 0], [65, 66, 0]], dtype=torch.uint8)
+    assert content_size(stored, 0) == 3
+    assert content_size(stored, None) == 6
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
-        ({"metrics": ("elbo",)}, ModelError, "elbo needs a model with an evidence lower bound"),
+        ({"metrics": ("elbo",)}, ModelError, "Likelihoods need a model that has them"),
+        ({"extractor": None}, ModelError, "look at samples, and there is no extractor"),
         ({"metrics": ("frechett_5k",)}, MetricUnknown, "frechett_5k"),
         ({"extractor": "vae"}, ModelError, "is no classifier"),
         ({"model": "classifier"}, ModelError, "makes no samples"),
@@ -140,7 +165,9 @@ def test_what_cannot_be_judged_is_said(
     request_: EvaluationRequest,
     models: Path,
 ) -> None:
-    folders = {key: models / str(changes[key]) for key in ("extractor", "model") if key in changes}
+    folders = {
+        key: models / str(changes[key]) for key in ("extractor", "model") if changes.get(key)
+    }
 
     with pytest.raises(error, match=said):
         evaluate_worker(dataclasses.replace(request_, **(changes | folders)))

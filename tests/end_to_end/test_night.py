@@ -18,7 +18,7 @@ from jobs.cli import main
 from jobs.specs import SPECS
 
 TINY = SPECS / "tiny"
-TRAININGS = ("vae", "gan", "article", "extractor")
+TRAININGS = ("vae", "gan", "article", "attention", "extractor")
 
 
 class Said(NamedTuple):

@@ -24,6 +24,7 @@ CODES = {
     "ArtifactCorrupt": 100,
     "MetricUnknown": 2,
     "TrainingDiverged": 100,
+    "TrainingCollapsed": 100,
     "WorkspaceUnwritable": 2,
     "ClusterError": 100,
     "CanNeverFit": 105,

@@ -98,7 +98,8 @@ extra: 1
     assert refused(text) == [
         "a.yaml:1: data: is missing",
         'a.yaml:2: name: must be up to 40 of a–z, 0–9 and -, the first no - (got "Digits")',
-        'a.yaml:3: model.recipe: must be one of hinge, article (got "hing"). Did you mean hinge?',
+        "a.yaml:3: model.recipe: must be one of hinge, article, wgan-gp, relativistic "
+        '(got "hing"). Did you mean hinge?',
         "a.yaml:3: model.generator.lr: unknown key; there are algorithm, learning_rate, beta1, "
         "beta2, weight_decay, schedule, warm_up, decay, clip_norm",
         "a.yaml:5: training.step: unknown key. Did you mean steps?",
@@ -124,7 +125,7 @@ extra: 1
          '(got "tran"). Did you mean train?'),
         (TRAIN, "kind: train\n", "", "1: kind: is missing; there are train, evaluate, generate"),
         (TRAIN, "family: gan", "family: gam", "4: model.family: must be one of gan, vae, "
-         'classifier (got "gam"). Did you mean gan?'),
+         'attention, classifier (got "gam"). Did you mean gan?'),
         (TRAIN, "family: gan, ", "", "4: model.family: is missing"),
         (TRAIN, "family: gan", "family: vae", "4: model.recipe: unknown key; there are family, "),
         (TRAIN, "{family: gan, recipe: hinge}", "gan", "4: model: must be a section with"),
@@ -134,6 +135,10 @@ extra: 1
          "divisible by the 3 workers"),
         (TRAIN, "workers: 2", "workers: 4..2", "8: resources.workers: must begin "
          "with the smaller number, as 2..4"),
+        (TRAIN, "coverage_5k]", "nats_per_byte, elbo]", "9: evaluation.metrics: must not name "
+         "nats_per_byte, elbo: a gan has no bound on the likelihood"),
+        (TRAIN, "gan, recipe: hinge", "vae, decoder: gaussian, binarise: true", "4: model: "
+         "binarise needs the decoder bernoulli"),
         (TRAIN, "gan, recipe: hinge", "classifier", "9: evaluation.metrics: must be empty: "
          "a classifier makes no samples to measure"),
         (TRAIN, "{frechet_5k:", "{recall_1k:", "12: registry.promote.recall_1k: recall_1k is not "

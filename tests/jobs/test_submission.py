@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,33 @@ def test_a_model_that_cannot_do_it_is_refused_by_the_field(session: Session) -> 
         prepare(generate(elbo), session)
 
     assert [problem.path for problem in error.value.problems] == [("evaluation", "metrics")]
+
+
+def test_likelihoods_train_no_extractor(session: Session) -> None:
+    asked = ["evaluation.metrics=[log_likelihood]", "training.steps=2", "registry=null"]
+    outcome = execute(prepare(load(VAE, asked), session), session)
+
+    assert outcome["evaluation"]["extractor_digest"] is None
+    assert list(outcome["evaluation"]["figures"]) == ["log_likelihood"]
+    assert "digits-extractor" not in session.registry.names()
+
+
+def test_a_dataset_without_labels_has_likelihoods_and_no_figures_of_samples(
+    session: Session, tmp_path: Path
+) -> None:
+    here = replace(session, workspace=Workspace.at(tmp_path))
+    labelled, _ = import_dataset(tmp_path / "labelled", "digits")
+    layout = labelled.manifest.layout.model_copy(update={"labels": ()})
+    bare = labelled.manifest.model_copy(update={"layout": layout})
+    folder = here.workspace.datasets / "digits" / bare.version
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(bare.sealed().model_dump_json())
+
+    assert (
+        prepare(load(VAE, ["registry=null", "evaluation.metrics=[elbo]"]), here).dataset is not None
+    )
+    with pytest.raises(SpecInvalid, match=r"evaluation\.extractor: must name a registered"):
+        prepare(load(VAE, ["registry=null", "evaluation.metrics=[elbo, frechet_200]"]), here)
 
 
 def test_a_job_asks_only_for_what_it_has(session: Session) -> None:

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from aigc.errors import DataError, MetricUnknown, ModelError
-from aigc.metrics import METRICS, Evidence, Features, score
+from aigc.metrics import METRICS, Evidence, Features, Likelihood, score
 from aigc.metrics.coverage import coverage
 from aigc.metrics.frechet import frechet_distance
 
@@ -20,9 +21,14 @@ def features(seed: int, rows: int) -> Features:
     return Features(seen, torch.randn(rows, 4, generator=source).softmax(dim=1))
 
 
+def nats(figure: float) -> Likelihood:
+    """Every record has that likelihood."""
+    return Likelihood(lambda: torch.full((4,), figure), lambda: torch.full((4,), figure), 8)
+
+
 @pytest.fixture
 def evidence() -> Evidence:
-    return Evidence(features(1, 120), features(2, 150), features(3, 300), elbo=lambda: -90.0)
+    return Evidence(features(1, 120), features(2, 150), features(3, 300), nats(-90.0))
 
 
 def test_every_metric_gives_a_finite_float_in_the_order_asked_for(evidence: Evidence) -> None:
@@ -57,7 +63,7 @@ def test_each_metric_prefers_the_better_of_two_models(evidence: Evidence) -> Non
         generated.features[:1].tile(120, 1), generated.probabilities[:1].tile(120, 1)
     )
     good = score(ALL, evidence)
-    bad = score(ALL, replace(evidence, generated=repeated, elbo=lambda: -200.0))
+    bad = score(ALL, replace(evidence, generated=repeated, likelihood=nats(-200.0)))
     for name, (base, metric) in zip(ALL, METRICS.items(), strict=True):
         # One repeated record inside the data is what precision and density cannot see.
         if base not in ("precision", "density"):
@@ -65,11 +71,11 @@ def test_each_metric_prefers_the_better_of_two_models(evidence: Evidence) -> Non
 
 
 def test_too_few_samples_are_an_error_before_anything_is_computed(evidence: Evidence) -> None:
-    def never() -> float:
+    def never() -> Tensor:
         raise AssertionError("computed")
 
     with pytest.raises(DataError, match=r"frechet_1k looks at 1000 samples, and there are 120"):
-        score(["elbo", "frechet_1k"], replace(evidence, elbo=never))
+        score(["elbo", "frechet_1k"], replace(evidence, likelihood=Likelihood(never, never, 8)))
 
 
 def test_too_few_held_out_records_are_an_error(evidence: Evidence) -> None:
@@ -94,15 +100,14 @@ def test_features_that_are_not_finite_are_an_error_that_names_the_record(
 
 def test_a_figure_that_is_not_finite_is_an_error(evidence: Evidence) -> None:
     with pytest.raises(DataError, match="elbo came out as nan"):
-        score(["elbo"], replace(evidence, elbo=lambda: math.nan))
+        score(["elbo"], replace(evidence, likelihood=nats(math.nan)))
 
 
 def test_a_model_without_a_bound_has_no_elbo(evidence: Evidence) -> None:
-    with pytest.raises(ModelError, match="elbo"):
-        score(["elbo"], replace(evidence, elbo=None))
+    with pytest.raises(ModelError, match="Likelihoods are a model's"):
+        score(["elbo"], replace(evidence, likelihood=None))
 
 
-def test_a_likelihood_needs_no_samples(evidence: Evidence) -> None:
-    nothing = evidence.generated.first(0)
-    only = replace(evidence, generated=nothing, held_out=nothing, training=nothing)
-    assert score(["elbo"], only) == {"elbo": -90.0}
+def test_a_likelihood_needs_no_samples() -> None:
+    figures = score(["elbo", "log_likelihood", "nats_per_byte"], Evidence(likelihood=nats(-90.0)))
+    assert figures == {"elbo": -90.0, "log_likelihood": -90.0, "nats_per_byte": 45.0}

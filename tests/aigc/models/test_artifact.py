@@ -14,6 +14,7 @@ from aigc.errors import ArtifactCorrupt
 from aigc.layout import Layout
 from aigc.models import ModelConfig, build
 from aigc.models.artifact import load_model, save_model
+from aigc.models.attention import AttentionConfig
 from aigc.models.classifier import ClassifierConfig
 from aigc.models.gan import GANConfig
 from aigc.models.vae import VAEConfig
@@ -25,6 +26,7 @@ CONFIGS: dict[str, ModelConfig] = {
     "gan": GANConfig(latent_size=8, width=8),
     "article": GANConfig(recipe="article", width=16),
     "vae": VAEConfig(latent_size=4, width=8, mixture=2),
+    "attention": AttentionConfig(width=8, depth=1, heads=2),
     "classifier": ClassifierConfig(width=4),
 }
 

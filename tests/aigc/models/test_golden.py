@@ -19,6 +19,7 @@ from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
 from aigc.data.stream import Stream
 from aigc.models import ModelConfig, build
+from aigc.models.attention import AttentionConfig
 from aigc.models.classifier import ClassifierConfig
 from aigc.models.gan import GANConfig
 from aigc.models.vae import VAEConfig
@@ -32,7 +33,10 @@ TRAINING = TrainingConfig(steps=20, batch_size=32, seed=3, report_every=5)
 RECIPES: dict[str, ModelConfig] = {
     "gan-hinge": GANConfig(latent_size=8, width=8),
     "gan-article": GANConfig(recipe="article", latent_size=16, width=16),
+    "gan-wgan-gp": GANConfig(recipe="wgan-gp", latent_size=8, width=8),
+    "gan-relativistic": GANConfig(recipe="relativistic", latent_size=8, width=8),
     "vae": VAEConfig(latent_size=4, width=8, mixture=2),
+    "attention": AttentionConfig(width=16, depth=2, heads=2, dropout=0.1),
     "classifier": ClassifierConfig(width=4, feature_size=16),
 }
 Curve = dict[str, list[float]]

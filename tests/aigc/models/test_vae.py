@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from aigc.layout import Layout
 from aigc.models import build
 from aigc.models.contract import Batch
+from aigc.models.losses import gaussian_kl
 from aigc.models.vae import VAE, LatentMixture, VAEConfig
 from aigc.seeding import Draws
 
@@ -115,6 +117,65 @@ def test_the_loss_at_full_weight_is_minus_the_elbo(decoder: str) -> None:
     torch.testing.assert_close(loss, -model.elbo(*batch, Draws(0, 0)).mean())
 
 
+def blind(config: VAEConfig = SMALL) -> VAE:
+    """Its decoder says 1/2 of each pixel whatever the latents, so that log p(x) is known."""
+    model = built(config)
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.zero_()
+    return model
+
+
+def test_the_likelihood_is_exact_where_it_is_known_though_the_posterior_is_not_the_prior() -> None:
+    model, (batch,) = blind(), batches(LAYOUT, 1)
+    mean, log_variance = model.encode(*batch)
+    assert gaussian_kl(mean, log_variance).mean() > 1e-3
+    found = model.log_likelihood(*batch, Draws(0, 0), count=2000)
+    torch.testing.assert_close(found, torch.full((20,), -64 * math.log(2)), atol=0.05, rtol=0)
+
+
+def test_one_draw_of_the_likelihood_is_the_bound_in_expectation() -> None:
+    model, (batch,) = built(SMALL), batches(LAYOUT, 1)
+    draws = range(400)
+    single = torch.stack([model.log_likelihood(*batch, Draws(0, n), count=1) for n in draws])
+    bounds = torch.stack([model.elbo(*batch, Draws(0, n)) for n in draws])
+    torch.testing.assert_close(single.mean(0), bounds.mean(0), atol=0.05, rtol=0)
+
+
+def test_free_bits_leave_the_reported_kl_and_the_bound_alone() -> None:
+    (batch,) = batches(LAYOUT, 1)
+    plain, free = built(SMALL), built(SMALL.model_copy(update={"free_bits": 2.0}))
+    usual, figures = (model.phases()[0].loss(batch, Draws(0, 0), 0.5) for model in (plain, free))
+    assert torch.equal(figures["kl"], usual["kl"])
+    assert figures["loss"] > usual["loss"] + 3
+    assert torch.equal(free.elbo(*batch, Draws(0, 0)), plain.elbo(*batch, Draws(0, 0)))
+
+
+def test_binarised_pixels_are_drawn_with_their_intensities() -> None:
+    model = blind(SMALL.model_copy(update={"binarise": True, "decoder": "bernoulli"}))
+    seen = []
+    model.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    records = torch.full((500, 1, 8, 8), 0.5)
+    for step in (0, 0, 1):
+        model.elbo(records, torch.zeros(500).long(), Draws(0, step))
+    assert set(seen[0].unique().tolist()) == {-1.0, 1.0}
+    assert seen[0].mean().item() == pytest.approx(0.5, abs=0.02)
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
+
+
+def test_binarised_black_and_white_stay_what_they_are() -> None:
+    (batch,) = batches(LAYOUT, 1)
+    records = batch.records.sign()
+    drawn = built(SMALL.model_copy(update={"binarise": True}))._seen(records, Draws(0, 0))
+    assert torch.equal(drawn, records)
+
+
+def test_only_bits_are_drawn_for_the_bernoulli_decoder() -> None:
+    with pytest.raises(ValidationError, match="binarise needs the decoder bernoulli"):
+        VAEConfig(decoder="gaussian", binarise=True)
+
+
 def test_the_kl_warms_up_and_lambda_weighs_the_reconstruction() -> None:
     model = built(SMALL.model_copy(update={"warm_up": 0.5, "reconstruction_weight": 3.0}))
     (batch,) = batches(LAYOUT, 1)
@@ -134,4 +195,6 @@ def test_training_raises_the_elbo() -> None:
         optimizer.zero_grad()
         phase.loss(batch, Draws(0, step), 0.5)["loss"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    assert model.elbo(*batch, Draws(0, 0)).mean() > before + 20
+    bound = torch.stack([model.elbo(*batch, Draws(0, step)) for step in range(20)]).mean()
+    assert bound > before + 20
+    assert model.log_likelihood(*batch, Draws(0, 0)).mean() > bound

@@ -28,6 +28,8 @@ CONFIG = TrainingConfig(
 )
 MODELS: dict[str, ModelConfig] = {
     "gan": GANConfig(width=8, latent_size=8),
+    "relativistic": GANConfig(recipe="relativistic", width=8, latent_size=8),
+    "wgan-gp": GANConfig(recipe="wgan-gp", width=8, latent_size=8),
     "vae": VAEConfig(width=8, latent_size=4, mixture=2),
     "classifier": ClassifierConfig(width=4),
 }

@@ -192,6 +192,17 @@ def test_every_gate_and_every_figure_appears_once_with_what_it_says() -> None:
     assert "share of samples that hold one value throughout" in text
 
 
+def test_figures_without_an_extractor_have_no_floor() -> None:
+    judged = make().evaluation
+    assert judged is not None
+    bare = judged | {"extractor_digest": None, "floor": None, "samples": 0}
+    text = read(as_page(replace(make(), evaluation=bare))).text
+    assert "Fréchet floor" in read(as_page(make())).text
+    assert "Fréchet floor" not in text
+    assert "Feature extractor" not in text
+    assert "without an extractor" in text
+
+
 def test_numbers_and_digests_are_short_and_whole_on_hovering() -> None:
     page = as_page(make(figures=FIGURES | {"elbo": -1101.71, "kernel_5k": 1.23456e-05}))
     assert 'title="57.2134">57.21<' in page
