@@ -12,6 +12,7 @@ FactoryError                    what went wrong, where, and what to do next
 │   └── ArtifactCorrupt         a stored model or checkpoint does not match its hashes
 ├── MetricUnknown               no metric of that name
 ├── TrainingDiverged            the loss stopped being a finite number
+├── Preempted                   the training was asked to stop, and saved its state
 ├── TrainingCollapsed           the samples lost their variety
 └── WorkspaceUnwritable         the disk or its permissions refuse a write
 """
@@ -76,6 +77,10 @@ class MetricUnknown(FactoryError):
 
 class TrainingDiverged(FactoryError):
     """The loss stopped being a finite number."""
+
+
+class Preempted(FactoryError):
+    """The training was asked to stop before its end, and saved its state."""
 
 
 class TrainingCollapsed(FactoryError):

@@ -6,6 +6,7 @@ FactoryError (aigc.errors)
     ├── CodeDiffers             a worker runs another version of the code
     ├── AlreadyRunning          another process holds the submission
     ├── JobFailed               the job ran and ended in an error of its own
+    ├── OutOfMemory             a worker wanted more memory than there is
     ├── WorkerLost              a worker or node died and the retries are used up
     ├── ModelNotFound           the registry has no such model or version
     │   └── NoChampion          the model is there, but nobody has promoted a version
@@ -36,6 +37,10 @@ class AlreadyRunning(ClusterError):
 
 class JobFailed(ClusterError):
     """The job ran and ended in an error of its own."""
+
+
+class OutOfMemory(ClusterError):
+    """A worker wanted more memory than there is: tried again, it would be so again."""
 
 
 class WorkerLost(ClusterError):

@@ -42,9 +42,15 @@ class Journal:
         """Append a picture's path, relative to the run's folder."""
         self._append({"step": step, "time": _now(), "picture": picture})
 
+    def sync(self) -> int:
+        """Bring everything to the disk. Returns how many bytes that is."""
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+        return self._file.tell()
+
     def close(self) -> None:
-        """Bring everything to the disk."""
-        self._sync()
+        """Bring everything to the disk, and end."""
+        self.sync()
         self._file.close()
 
     def _append(self, entry: dict[str, Any]) -> None:
@@ -56,13 +62,9 @@ class Journal:
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
             if time.monotonic() - self._synced >= SYNC_SECONDS:
-                self._sync()
+                self.sync()
         except OSError as error:
             raise unwritable(Path(self._file.name), error) from error
-
-    def _sync(self) -> None:
-        os.fsync(self._file.fileno())
-        self._synced = time.monotonic()
 
 
 @dataclass

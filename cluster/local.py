@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import ray
 import ray.train
@@ -19,8 +20,12 @@ from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, Tr
 from aigc.errors import FactoryError
 from aigc.training.world import World
 from cluster.errors import JobFailed, WorkerLost
+from cluster.failures import GiveUp, decide
 from cluster.places import Input, Output, Worker, device, machine
 from cluster.resources import Capacity, Resources
+
+RESIZE_SECONDS = 5.0
+"""Between two looks whether there is room for more workers of an elastic training."""
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +59,7 @@ class LocalRay:
         return resources
 
     def train(self, worker: Worker, resources: Resources) -> None:
-        """Ray Train V2, one attempt after the other as `after_failure` decides."""
+        """Ray Train V2, one attempt after the other as `cluster.failures` decides."""
         failures = 0
         while True:
             try:
@@ -62,10 +67,12 @@ class LocalRay:
                 return
             except TrainingFailedError as error:
                 reasons = getattr(error, "worker_failures", {})
-                failures += 1
-                if after_failure(reasons, failures, resources.max_failures) == "raise":
-                    raise reported(reasons, error) from error
+                decision = decide(reasons, error, failures, resources.max_failures)
+                if isinstance(decision, GiveUp):
+                    raise decision.error from error
                 log.warning("a worker was lost; going on from the last checkpoint")
+                failures = decision.failures
+                time.sleep(decision.pause_seconds)
             except SystemExit as error:
                 # Ray Train answers Ctrl-C with sys.exit(0), which would look like success.
                 raise KeyboardInterrupt from error
@@ -81,7 +88,7 @@ class LocalRay:
     def map(
         self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
-        """Ray tasks, at most `resources.workers` at once; lost ones are tried again by Ray."""
+        """Ray tasks, at most `resources.most` at once; lost ones are tried again by Ray."""
         remote = ray.remote(
             num_cpus=resources.cpus_per_worker,
             num_gpus=resources.gpus_per_worker,
@@ -89,53 +96,10 @@ class LocalRay:
         )(function)
         waiting, running = list(reversed(inputs)), list[Any]()
         while waiting or running:
-            while waiting and len(running) < resources.workers:
+            while waiting and len(running) < resources.most:
                 running.append(remote.remote(waiting.pop()))
             done, running = ray.wait(running)
             yield _result(done[0])
-
-
-def after_failure(
-    reasons: Mapping[int, BaseException], failures: int, max_failures: int
-) -> Literal["retry", "raise"]:
-    """What to do after the n-th failure, by what the ranks raised: only lost workers are retried.
-
-    An error of the code or the data would come again; Ray Train itself retries any.
-    """
-    return "retry" if _is_loss(reasons) and failures <= max_failures else "raise"
-
-
-def reported(reasons: Mapping[int, BaseException], error: BaseException) -> FactoryError:
-    """The error to show: a worker's own sentence if it had one, otherwise rank and first line."""
-    if _is_loss(reasons):
-        return WorkerLost(
-            f"workers were lost too often: {_first_line(reasons, error)}",
-            "Raise resources.max_failures, or submit the same spec again to go on from the "
-            "last checkpoint",
-        )
-    for reason in reasons.values():
-        if isinstance(reason, FactoryError):
-            return reason
-    return JobFailed(f"training failed: {_first_line(reasons, error)}", "See the run's logs")
-
-
-def _is_loss(reasons: Mapping[int, BaseException]) -> bool:
-    """Whether workers died, rather than ended with an error of their own.
-
-    The peers of either report a closed connection, sometimes they alone, so that says nothing.
-    """
-    return bool(reasons) and all(
-        isinstance(reason, RayError)
-        or type(reason).__name__ == "WorkerHealthCheckFailedError"
-        or "Connection closed by peer" in str(reason)
-        for reason in reasons.values()
-    )
-
-
-def _first_line(reasons: Mapping[int, BaseException], error: BaseException) -> str:
-    for rank, reason in sorted(reasons.items()):
-        return f"rank {rank}: {type(reason).__name__}: {(str(reason).splitlines() or [''])[0]}"
-    return " ".join(str(error).split())[:200]
 
 
 def _trainer(worker: Worker, resources: Resources, scratch: Path, name: str) -> Any:
@@ -149,7 +113,8 @@ def _trainer(worker: Worker, resources: Resources, scratch: Path, name: str) -> 
     return ray.train.torch.TorchTrainer(
         run,
         scaling_config=ScalingConfig(
-            num_workers=resources.workers,
+            num_workers=_wanted(resources),
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,  # type: ignore[call-arg]  # V2's
             use_gpu=resources.gpus_per_worker > 0,
             resources_per_worker=_of_a_worker(resources),
         ),
@@ -160,6 +125,11 @@ def _trainer(worker: Worker, resources: Resources, scratch: Path, name: str) -> 
             logging_config=LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]  # V2's
         ),
     )
+
+
+def _wanted(resources: Resources) -> Any:
+    elastic = resources.fewest < resources.most
+    return (resources.fewest, resources.most) if elastic else resources.fewest
 
 
 def _of_a_worker(resources: Resources) -> dict[str, float]:

@@ -12,8 +12,10 @@ from typing import Protocol, Self, TypeVar
 
 import torch
 
+from aigc.errors import first_line
 from aigc.training.world import World
 from cluster.errors import CanNeverFit
+from cluster.failures import out_of_memory
 from cluster.resources import Capacity, Node, Resources, feasibility
 
 Worker = Callable[[World], None]
@@ -46,7 +48,7 @@ class Place(Protocol):
     def map(
         self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
-        """`function` of each input, on up to `resources.workers` workers, as they get done.
+        """`function` of each input, on up to `resources.most` workers, as they get done.
 
         The order of the results is not that of the inputs.
         """
@@ -74,7 +76,10 @@ class Here:
     def train(self, worker: Worker, resources: Resources) -> None:
         """Run `worker` in this process, with as many threads as a worker has CPUs."""
         torch.set_num_threads(resources.cpus_per_worker)
-        worker(World(device=device(resources)))
+        try:
+            worker(World(device=device(resources)))
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise out_of_memory(first_line(error)) from error
 
     def map(
         self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources

@@ -2,25 +2,74 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from aigc.config import Config
+
+DOTS = ".."
+MOST_WORKERS = 1024
+_RANGE = re.compile(r"([1-9]\d{0,3})\.\.([1-9]\d{0,3})", re.ASCII)
+
+
+def _counted(value: object) -> int | str:
+    """A number of workers, or the least and the greatest number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        fewest = most = value
+    elif isinstance(value, str) and (found := _RANGE.fullmatch(value)):
+        fewest, most = int(found[1]), int(found[2])
+    else:
+        raise ValueError(f"must be a whole number, or a range as 1..4 (got {value!r:.40})")
+    if fewest < 1:
+        raise ValueError(f"must be at least 1 (got {value})")
+    if fewest > most:
+        raise ValueError(f"must begin with the smaller number, as {most}{DOTS}{fewest}")
+    if most > MOST_WORKERS:
+        raise ValueError(f"must be at most {MOST_WORKERS} (got {value})")
+    return value if isinstance(value, str) and fewest < most else most
+
+
+_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1, "maximum": MOST_WORKERS},
+        {"type": "string", "pattern": f"^{_RANGE.pattern}$"},
+    ]
+}
+
+Workers = Annotated[int | str, PlainValidator(_counted), WithJsonSchema(_SCHEMA)]
 
 
 class Resources(Config):
     """Equal workers. A worker lives on one node; a share of a GPU is for small models.
 
+    `workers` as 2..4 is elastic: a training begins with as many of them as have room, goes on with
+    fewer when some are lost, and with more when there is room again.
     `max_failures`: how often a job is begun again after a worker or a node was lost.
     """
 
-    workers: int = Field(default=1, gt=0)
+    workers: Workers = 1
     cpus_per_worker: int = Field(default=1, gt=0)
     gpus_per_worker: float = Field(default=0.0, ge=0)
     max_failures: int = Field(default=1, ge=0)
+
+    @property
+    def fewest(self) -> int:
+        """Workers without which the job does not run."""
+        return int(str(self.workers).partition(DOTS)[0])
+
+    @property
+    def most(self) -> int:
+        """Workers that the job never has more of."""
+        return int(str(self.workers).rpartition(DOTS)[2])
+
+    @property
+    def counts(self) -> range:
+        """Every number of workers that the job may have."""
+        return range(self.fewest, self.most + 1)
 
     @model_validator(mode="after")
     def _whole_gpus_above_one(self) -> Resources:
@@ -72,10 +121,10 @@ class Feasibility:
 def feasibility(resources: Resources, capacity: Capacity) -> Feasibility:
     """Judge a job by the cluster's machines. Exact, because all workers are equal."""
     free = _workers(resources, ((node.cpus_free, node.gpus_free) for node in capacity.nodes))
-    if free >= resources.workers:
+    if free >= resources.fewest:
         return Feasibility("now", f"{resources} fits now")
     ever = _workers(resources, ((node.cpus, node.gpus) for node in capacity.nodes))
-    if ever >= resources.workers:
+    if ever >= resources.fewest:
         return Feasibility("when idle", f"{resources} fits when other jobs have ended")
     reason = f"{resources} can never fit: the cluster has {capacity}"
     return Feasibility("never", reason, _nearest(resources, capacity))
@@ -110,4 +159,4 @@ def _nearest(resources: Resources, capacity: Capacity) -> Resources | None:
         return None
     gpus, cpus = max(rooms)
     smaller = resources.model_copy(update={"cpus_per_worker": cpus, "gpus_per_worker": gpus})
-    return smaller.model_copy(update={"workers": min(resources.workers, _workers(smaller, places))})
+    return smaller.model_copy(update={"workers": min(resources.fewest, _workers(smaller, places))})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -16,23 +18,26 @@ from aigc.data.catalog import Dataset, find
 from aigc.data.files import writing
 from aigc.data.mixture import Mixture
 from aigc.data.stream import Stream, StreamConfig
+from aigc.errors import WorkspaceUnwritable
 from aigc.modalities import modality
 from aigc.models import FAMILIES, ModelConfig, build
 from aigc.models.artifact import save_model
 from aigc.models.contract import Model
 from aigc.seeding import derive, sample_noise
 from aigc.training.average import averaged_weights
-from aigc.training.checkpoint import restore_newest, save_checkpoint
+from aigc.training.checkpoint import CheckpointWriter, restore_newest, restore_step
 from aigc.training.collapse import CollapseWatch
 from aigc.training.config import TrainingConfig
-from aigc.training.loop import Runtime, train
+from aigc.training.loop import Runtime, Sums, train
 from aigc.training.state import TrainingState
 from aigc.training.world import World
 from cluster.code import code_digest, require_same_code
 from cluster.journal import Journal
-from cluster.workspace import RunFolder
+from cluster.workspace import RunFolder, exclusive
 
 SHEET_RECORDS = 100
+STOP_SECONDS = 0.5
+"""Between two looks for the request to stop."""
 
 log = logging.getLogger(__name__)
 
@@ -79,28 +84,87 @@ def train_worker(request: TrainingRequest, world: World) -> None:
     config = request.training
     model = build(request.model, dataset.manifest.layout, config.seed).to(world.device)
     state = TrainingState(model)
-    if not restore_newest(request.run.checkpoints, state) and model.prepares:
-        model.prepare(_one_pass(request, world.device))
     stream = request.open_stream(world)
-    recorder = (
-        Recorder(request.run, config.seed, _watch(request, dataset)) if world.is_first else None
-    )
-    try:
-        train(state, stream, config, _runtime(world, recorder))
-        if recorder is not None:
-            _finish(state, dataset, request)
-            recorder.show(state)
-    finally:
-        if recorder is not None:
-            recorder.close()
+    if not world.is_first:
+        silent = Runtime(world, _ignore, _ignore, _ignore)
+        train(state, stream, config, silent, _go_on(request, state, world))
+        return
+    with Recorder(request.run, config.seed, _watch(request, dataset)) as recorder:
+        runtime = Runtime(
+            world, recorder.report, recorder.show, recorder.save, StopRequest(request.run)
+        )
+        train(state, stream, config, runtime, _go_on(request, state, world))
+        _finish(state, dataset, request)
+        recorder.show(state)
+
+
+def _go_on(request: TrainingRequest, state: TrainingState, world: World) -> Sums:
+    """Restore the state from where the run was; all workers from the same checkpoint.
+
+    The first worker chooses: while it is asked, a dying one may still complete another.
+    """
+    run = request.run
+    plain = restore_newest(run.checkpoints, state) if world.is_first else None
+    step = _agreed(plain["step"] if plain else 0, world)
+    if step and not world.is_first:
+        plain = restore_step(run.checkpoints, state, step)
+    if plain is None:
+        if state.model.prepares:
+            state.model.prepare(_one_pass(request, world.device))
+        return {}
+    if world.is_first and run.journal.stat().st_size < plain["journal"]:
+        log.warning("%s has lost figures since the checkpoint of step %d", run.journal, step)
+    return {name: (total, count) for name, (total, count) in plain["sums"].items()}
+
+
+def _agreed(number: int, world: World) -> int:
+    """The first worker's number, on every worker."""
+    share = float(number * world.size) if world.is_first else 0.0
+    return round(world.mean(torch.tensor(share, dtype=torch.float64, device=world.device)).item())
+
+
+class StopRequest:
+    """Whether the file is there that asks a training to stop; looked for now and then."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._file, self._next = run.stop, 0.0
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + STOP_SECONDS
+        return self._file.exists()
 
 
 class Recorder:
-    """What the first worker writes down, in the run's folder."""
+    """What the first worker writes down, in the run's folder.
+
+    A worker whose driver was killed may live on for a while: its successor waits until it is gone.
+    """
 
     def __init__(self, run: RunFolder, seed: int, watch: CollapseWatch | None) -> None:
         self._run, self._seed, self._watch = run, seed, watch
+        self._lock = ExitStack()
+        self._lock.enter_context(exclusive(run.writer_lock))
         self._journal = Journal(run.journal)
+        self._checkpoints = CheckpointWriter(run.checkpoints)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Wait for what is being written. Raises WorkspaceUnwritable, unless another error is
+        on its way, which is what must be heard."""
+        try:
+            self._checkpoints.close()
+        except WorkspaceUnwritable as refusal:
+            if error is None:
+                raise
+            log.warning("the last checkpoint is missing: %s", refusal)
+        finally:
+            self._journal.close()
+            self._lock.close()
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
         """Figures into the journal."""
@@ -126,13 +190,9 @@ class Recorder:
             with averaged_weights(state.model, state.average) as model:
                 self._watch.look(model, state.step)
 
-    def save(self, state: TrainingState) -> None:
-        """A checkpoint."""
-        save_checkpoint(self._run.checkpoints, state)
-
-    def close(self) -> None:
-        """Close the journal."""
-        self._journal.close()
+    def save(self, state: TrainingState, sums: Sums) -> None:
+        """A checkpoint, and how long the journal is at it."""
+        self._checkpoints.save(state, {"sums": sums, "journal": self._journal.sync()})
 
 
 def _watch(request: TrainingRequest, dataset: Dataset) -> CollapseWatch | None:
@@ -144,12 +204,6 @@ def _watch(request: TrainingRequest, dataset: Dataset) -> CollapseWatch | None:
     stream = request.open_stream(World())
     epoch = itertools.islice(stream.batches(), stream.batches_per_epoch)
     return CollapseWatch(limits, (batch for batch, _ in epoch), request.training.seed)
-
-
-def _runtime(world: World, recorder: Recorder | None) -> Runtime:
-    if recorder is None:
-        return Runtime(world, _ignore, _ignore, _ignore)
-    return Runtime(world, recorder.report, recorder.show, recorder.save)
 
 
 def _ignore(*_: Any) -> None:

@@ -77,6 +77,16 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def stop(self) -> Path:
+        """There while the training is asked to save its state and end."""
+        return self.path / "stop"
+
+    @property
+    def writer_lock(self) -> Path:
+        """Held by the first worker of a training, so that an orphan never writes beside it."""
+        return self.path / ".writer.lock"
+
+    @property
     def model(self) -> Path:
         """The trained model, or the one that this submission uses."""
         return self.path / "model"

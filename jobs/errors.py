@@ -18,6 +18,7 @@ from aigc.errors import (
     FactoryError,
     ImportRefused,
     MetricUnknown,
+    Preempted,
     WorkspaceUnwritable,
 )
 from cluster.errors import (
@@ -35,6 +36,7 @@ INTERRUPTED = 130
 
 EXIT_CODES: dict[type[BaseException], int] = {
     FactoryError: 100,
+    Preempted: 101,
     DatasetNotFound: 102,
     ModelNotFound: 102,
     CanNeverFit: 105,

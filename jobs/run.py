@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from aigc.errors import DataError
+from aigc.errors import DataError, Preempted
 from cluster.errors import GateRefused, TrackingUnavailable
 from cluster.registry import ModelVersion
 from cluster.tracking import TrackedRun
@@ -33,7 +33,7 @@ def execute(submission: Submission, session: Session, wait: bool = False) -> Out
 
     One that has ended well before is not run again; one that another process runs is an error,
     unless it is to `wait` for it. Raises what the job raises, after closing its
-    MLflow run as FAILED, or KILLED when it was interrupted.
+    MLflow run as FAILED, or KILLED when it was interrupted or asked to stop.
     """
     named = _named_extractor(submission, session)
     with submission.run.locked(wait):
@@ -66,6 +66,9 @@ def require_passed(outcome: Outcome) -> None:
 def _closing(tracked: TrackedRun, session: Session) -> Iterator[None]:
     try:
         yield
+    except Preempted:
+        _end(tracked, "KILLED")
+        raise
     except Exception:
         _end(tracked, "FAILED")
         raise

@@ -161,14 +161,7 @@ class Train(_Job):
     registry: Registry | None = None
 
     def _contradictions(self) -> Iterator[tuple[FieldPath, str]]:
-        workers, batch = self.resources.workers, self.training.batch_size
-        pieces = workers * self.training.accumulate
-        if batch % pieces:
-            nearest = max(pieces, batch - batch % pieces)
-            each = f" times {self.training.accumulate} parts" if pieces > workers else ""
-            message = (
-                f"must be divisible by the {workers} workers{each}, as {nearest} (got {batch})"
-            )
+        if message := self._undivided():
             yield ("training", "batch_size"), message
         if self.data.mixture and sum(self.data.mixture.values()) >= 1:
             yield ("data", "mixture"), f"must leave a share to {self.data.dataset}"
@@ -185,6 +178,20 @@ class Train(_Job):
             yield ("evaluation", "metrics"), message
         if self.registry and self.registry.promote:
             yield from _unlisted(self.registry.promote, ("registry", "promote"), self.evaluation)
+
+    def _undivided(self) -> str | None:
+        """Why the batch has no equal part for each worker, if so."""
+        batch, parts = self.training.batch_size, self.training.accumulate
+        workers = next((n for n in self.resources.counts if batch % (n * parts)), None)
+        if workers is None:
+            return None
+        pieces = workers * parts
+        nearest = max(pieces, batch - batch % pieces)
+        each = f" times {parts} parts" if parts > 1 else ""
+        told = (
+            f"as {nearest}" if len(self.resources.counts) == 1 else "as by all that are asked for"
+        )
+        return f"must be divisible by the {workers} workers{each}, {told} (got {batch})"
 
 
 class Evaluate(_Job):

@@ -274,7 +274,7 @@ def _inabilities(
 
 def _unreadable(spec: Train, dataset: Dataset, mixed_in: Mixed) -> Iterator[tuple[FieldPath, str]]:
     """Why these datasets cannot be read in batches of that size."""
-    batch, pieces = spec.training.batch_size, spec.resources.workers * spec.training.accumulate
+    batch, counts = spec.training.batch_size, spec.resources.counts
     references = [dataset.reference, *(other.reference for other, _ in mixed_in)]
     if twice := sorted({each for each in references if references.count(each) > 1}):
         yield ("data", "mixture"), f"must name other datasets, each once, not {twice[0]} again"
@@ -293,6 +293,7 @@ def _unreadable(spec: Train, dataset: Dataset, mixed_in: Mixed) -> Iterator[tupl
             )
             yield ("training", "batch_size"), f"{message} (got {batch})"
     rest = dataset.manifest.splits.get("train", 0) % batch
-    if not spec.data.stream.drop_last and rest % pieces:
-        message = f"must be true: the last batch of {rest} records cannot be cut into {pieces} "
+    uneven = [n for n in (count * spec.training.accumulate for count in counts) if rest % n]
+    if not spec.data.stream.drop_last and uneven:
+        message = f"must be true: the last batch of {rest} records cannot be cut into {uneven[0]} "
         yield ("data", "stream", "drop_last"), f"{message}equal parts"

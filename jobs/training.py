@@ -10,6 +10,7 @@ from cluster.registry import DATASET_TAG, FAMILY_TAG, RECIPE_TAG, ModelVersion
 from cluster.tracking import Entries, following
 from cluster.training import TrainingRequest, train_worker
 from jobs.evaluation import evaluate, record
+from jobs.preemption import stoppable
 from jobs.progress import Progress
 from jobs.spec import Train
 from jobs.submission import Attempt, Outcome
@@ -62,7 +63,7 @@ def _train(attempt: Attempt, spec: Train) -> None:
             _show(entries, progress)
             attempt.tracked.deliver(run, entries)
 
-        with following(run, deliver):
+        with following(run, deliver), stoppable(run):
             session.place.train(functools.partial(train_worker, request), spec.resources)
 
 

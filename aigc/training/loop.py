@@ -8,13 +8,13 @@ for each step:
         one step of its optimizer
     moving average ← weights
 at intervals: report the mean losses · show samples · save the state
+when asked to stop: save the state · leave
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from aigc.data.batches import Batch
 from aigc.data.stream import Stream
-from aigc.errors import TrainingDiverged
+from aigc.errors import Preempted, TrainingDiverged
 from aigc.models.contract import Phase
 from aigc.seeding import Draws
 from aigc.training.arithmetic import Arithmetic
@@ -32,30 +32,43 @@ from aigc.training.gradients import GradientAverager
 from aigc.training.state import TrainingState
 from aigc.training.world import World
 
+Sums = dict[str, tuple[float, int]]
+"""Of each loss: the sum of its values, averaged over the workers, and how many steps had it."""
+
 
 @dataclass(frozen=True)
 class Runtime:
     """What the loop is handed: where it runs, and three ways to be heard.
 
-    `report(step, figures)` and `save(state)` are called on every worker, `show(state)` on the
-    first alone; who is asked and does not write simply returns.
+    `report(step, figures)` and `save(state, sums)` are called on every worker, `show(state)` on
+    the first alone; who is asked and does not write simply returns. `sums` are the losses since
+    the last report, for `train` to go on from. `stopping` is asked after each step; one worker
+    that says yes is enough, since all have the same state.
     """
 
     world: World
     report: Callable[[int, Mapping[str, float]], None]
     show: Callable[[TrainingState], None]
-    save: Callable[[TrainingState], None]
+    save: Callable[[TrainingState, Sums], None]
+    stopping: Callable[[], bool] = lambda: False
 
 
-def train(state: TrainingState, stream: Stream, config: TrainingConfig, runtime: Runtime) -> None:
-    """Train from the state's step to `config.steps`.
+def train(
+    state: TrainingState,
+    stream: Stream,
+    config: TrainingConfig,
+    runtime: Runtime,
+    sums: Sums | None = None,
+) -> None:
+    """Train from the state's step, and the `sums` saved with it, to `config.steps`.
 
     The last picture is left to who called: what is fitted after the last step is not in it yet.
-    Raises TrainingDiverged when a reported loss is not a finite number.
+    Raises TrainingDiverged when a reported loss is not a finite number, and Preempted, after the
+    state was handed to `save`, when it was asked to stop.
     """
     state.model.train()
     steps = _Steps(state, config, runtime)
-    meter = Meter(runtime.world, config.batch_size, state.step)
+    meter = Meter(runtime.world, config.batch_size, state.step, sums)
     if state.step == 0 and runtime.world.is_first:
         runtime.show(state)
     for batch, position in stream.batches(state.position):
@@ -64,6 +77,8 @@ def train(state: TrainingState, stream: Stream, config: TrainingConfig, runtime:
         steps.take(batch, meter)
         state.step, state.position = state.step + 1, position
         _speak(state, config, runtime, meter)
+        if state.step < config.steps and runtime.stopping():
+            _leave(state, runtime, meter)
 
 
 class _Steps:
@@ -136,35 +151,75 @@ def _speak(state: TrainingState, config: TrainingConfig, runtime: Runtime, meter
     if runtime.world.is_first and not last and state.step % config.sample_every == 0:
         runtime.show(state)
     if last or state.step % config.checkpoint_every == 0:
-        runtime.save(state)
+        runtime.save(state, meter.sums(state.step, runtime.world))
+
+
+def _leave(state: TrainingState, runtime: Runtime, meter: Meter) -> None:
+    # The other workers do not know of it, and cannot be asked for their losses: ours stand in.
+    runtime.save(state, meter.sums(state.step, World()))
+    raise Preempted(
+        f"stopped at step {state.step}, which is saved", "Submit the same spec again to go on"
+    )
 
 
 class Meter:
     """Means of the losses between two readings, kept on the device: nothing waits inside a step."""
 
-    def __init__(self, world: World, batch_size: int, step: int = 0) -> None:
+    def __init__(
+        self, world: World, batch_size: int, step: int = 0, sums: Sums | None = None
+    ) -> None:
         self._world, self._batch_size = world, batch_size
-        self._values: defaultdict[str, list[Tensor]] = defaultdict(list)
+        self._totals: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        for name, (total, count) in (sums or {}).items():
+            self._totals[name], self._counts[name] = self._number(total), count
         self._started, self._step = time.perf_counter(), step
 
     def add(self, phase: str, losses: Mapping[str, Tensor]) -> None:
         """Count the losses of one step of a phase."""
-        for name, value in losses.items():
-            self._values[f"{phase}/{name}"].append(value.detach())
+        for loss, value in losses.items():
+            name = f"{phase}/{loss}"
+            if name not in self._totals:
+                self._totals[name], self._counts[name] = self._number(0.0), 0
+            self._totals[name] += value.detach()
+            self._counts[name] += 1
+
+    def sums(self, step: int, world: World) -> Sums:
+        """What was counted since the last reading, over the workers of `world`.
+
+        Raises TrainingDiverged, so that no checkpoint is made of such a state.
+        """
+        if not self._totals:
+            return {}
+        totals = world.mean(torch.stack(list(self._totals.values()))).tolist()
+        sums = {
+            name: (total, self._counts[name])
+            for name, total in zip(self._totals, totals, strict=True)
+        }
+        _require_finite({name: total / count for name, (total, count) in sums.items()}, step)
+        return sums
 
     def read(self, step: int) -> dict[str, float]:
         """The means over all workers since the last reading, and `records_per_second`."""
-        means = torch.stack([torch.stack(values).mean() for values in self._values.values()])
-        figures = dict(zip(self._values, self._world.mean(means).tolist(), strict=True))
-        for name, figure in figures.items():
-            if not math.isfinite(figure):
-                raise TrainingDiverged(
-                    f"{name} is {figure} at step {step}",
-                    "Lower the learning rate of that phase or change training.seed",
-                )
+        sums = self.sums(step, self._world)
+        figures = {name: total / count for name, (total, count) in sums.items()}
         now = time.perf_counter()
         records = (step - self._step) * self._batch_size
         figures["records_per_second"] = records / (now - self._started)
         self._started, self._step = now, step
-        self._values.clear()
+        self._totals.clear()
+        self._counts.clear()
         return figures
+
+    def _number(self, value: float) -> Tensor:
+        """Of double precision: a sum of thousands of losses is as exact as each of them."""
+        return torch.tensor(value, dtype=torch.float64, device=self._world.device)
+
+
+def _require_finite(figures: Mapping[str, float], step: int) -> None:
+    for name, figure in figures.items():
+        if not math.isfinite(figure):
+            raise TrainingDiverged(
+                f"{name} is {figure} at step {step}",
+                "Lower the learning rate of that phase or change training.seed",
+            )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from aigc.errors import ArtifactCorrupt
 TENSORS = "tensors.safetensors"
 PLAIN = "plain.json"
 HASHES = "hashes.json"
+
+ADVICE = "Use the version before it, or train again"
 
 
 def write_tensors(folder: Path, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> str:
@@ -47,13 +50,25 @@ def read_tensors(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
 
     Raises ArtifactCorrupt.
     """
-    advice = "Use the version before it, or train again"
-    try:
+    digest = require_whole(folder)
+    with _readable(folder):
+        plain = json.loads((folder / PLAIN).read_bytes())
+        return load_file(folder / TENSORS), plain, digest
+
+
+def require_whole(folder: Path) -> str:
+    """Raise ArtifactCorrupt unless every file of `folder` has its hash. Returns its digest."""
+    with _readable(folder):
         hashes = json.loads((folder / HASHES).read_bytes())
         for name in (TENSORS, PLAIN):
             if sha256_of(folder / name) != hashes[name]:
-                raise ArtifactCorrupt(f"{folder / name} was changed: its sha256 differs", advice)
-        plain = json.loads((folder / PLAIN).read_bytes())
-        return load_file(folder / TENSORS), plain, sha256_of(folder / HASHES)
+                raise ArtifactCorrupt(f"{folder / name} was changed: its sha256 differs", ADVICE)
+        return sha256_of(folder / HASHES)
+
+
+@contextlib.contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ArtifactCorrupt(f"{folder} cannot be read: {error}", advice) from error
+        raise ArtifactCorrupt(f"{folder} cannot be read: {error}", ADVICE) from error

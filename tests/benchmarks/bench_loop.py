@@ -158,7 +158,7 @@ def product_loop(
     state = TrainingState(build(spec.model, dataset.manifest.layout, config.seed))
     stream = Stream(dataset, "train", config.batch_size, config.seed)
     journal = Journal(workspace.run(f"loop-{spec.name}").journal)
-    runtime = Runtime(World(), journal.report, lambda _: None, lambda _: None)
+    runtime = Runtime(World(), journal.report, lambda _: None, lambda *_: None)
 
     def run(steps: int) -> None:
         train(state, stream, config.model_copy(update={"steps": state.step + steps}), runtime)

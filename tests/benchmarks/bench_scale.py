@@ -23,7 +23,7 @@ from harness import conclude, machine, median, table
 
 from aigc.data.importers import import_dataset
 from aigc.data.stream import Stream
-from aigc.training.checkpoint import save_checkpoint
+from aigc.training.checkpoint import CheckpointWriter
 from aigc.training.loop import Runtime, train
 from aigc.training.world import World
 from cluster.journal import JournalReader
@@ -108,18 +108,20 @@ def checkpointing(workspace: Workspace, rounds: int, figures: Figures, goals: Go
     every = spec.training.checkpoint_every
     _, state = product_loop(spec, dataset, workspace)
     stream = Stream(dataset, "train", spec.training.batch_size, 0)
-    folder = workspace.root / "checkpoints"
+    writer = CheckpointWriter(workspace.root / "checkpoints")
     ratios = list[float]()
     for _ in range(rounds):
         seconds = dict[bool, float]()
         for saving in (False, True):
-            save: Any = functools.partial(save_checkpoint, folder) if saving else _ignore
+            save: Any = writer.save if saving else _ignore
             runtime = Runtime(World(), _ignore, _ignore, save)
             config = spec.training.model_copy(update={"steps": state.step + every})
             started = time.perf_counter()
             train(state, stream, config, runtime)
+            writer.wait()
             seconds[saving] = time.perf_counter() - started
         ratios.append(seconds[False] / seconds[True])
+    writer.close()
     ratio = median(ratios)
     figures |= {"checkpointing_ratio": ratio}
     goals["without / with checkpoints"] = (ratio, 0.98)

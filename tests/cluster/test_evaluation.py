@@ -41,7 +41,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
         model = build(each, digits.manifest.layout, seed=0)
         if name == "classifier":
             stream = Stream(digits, "train", config.batch_size, config.seed)
-            silent = Runtime(World(), lambda *_: None, lambda _: None, lambda _: None)
+            silent = Runtime(World(), lambda *_: None, lambda _: None, lambda *_: None)
             train(TrainingState(model), stream, config, silent)
         save_model(root / name, model, each, {"dataset": digits.reference, "digest": ""})
     return root

@@ -90,6 +90,37 @@ def test_what_is_offered_instead_fits_and_asks_for_no_more(
     if found.nearest is None:
         return
     assert feasibility(found.nearest, capacity).fits == "when idle"
-    assert found.nearest.workers <= resources.workers
+    assert found.nearest.most <= resources.most
     assert found.nearest.cpus_per_worker <= resources.cpus_per_worker
     assert found.nearest.gpus_per_worker <= resources.gpus_per_worker
+
+
+def test_an_elastic_job_fits_where_its_fewest_workers_do() -> None:
+    elastic = Resources(workers="2..4")
+
+    assert (elastic.fewest, elastic.most, list(elastic.counts)) == (2, 4, [2, 3, 4])
+    assert feasibility(elastic, LAPTOP).fits == "now"
+    assert feasibility(Resources(workers="3..4"), LAPTOP).nearest == Resources(workers=2)
+    assert "2..4 × (1 CPU)" in str(elastic)
+
+
+def test_a_range_of_one_number_is_that_number() -> None:
+    assert Resources(workers="3..3") == Resources(workers=3)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0, r"must be at least 1 \(got 0\)"),
+        ("4..1", "must begin with the smaller number, as 1..4"),
+        ("0..4", "must be a whole number, or a range as 1..4"),
+        ("2", "must be a whole number, or a range as 1..4"),
+        ("1 .. 4", "must be a whole number"),
+        (True, "must be a whole number"),
+        (1.5, "must be a whole number"),
+        ("1..2000", "must be at most 1024"),
+    ],
+)
+def test_what_is_no_number_of_workers_is_refused(value: object, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Resources.model_validate({"workers": value})

@@ -131,6 +131,10 @@ extra: 1
         (TRAIN, "{family: gan, recipe: hinge}", "gan", "4: model: must be a section with"),
         (TRAIN, "mnist-5k", "mnist@", "3: data.dataset: must be a dataset as NAME or NAME@VERSION"),
         (TRAIN, "128", "129", "7: training.batch_size: must be divisible by the 2 workers, as 128"),
+        (TRAIN, "workers: 2", "workers: 2..4", "7: training.batch_size: must be "
+         "divisible by the 3 workers"),
+        (TRAIN, "workers: 2", "workers: 4..2", "8: resources.workers: must begin "
+         "with the smaller number, as 2..4"),
         (TRAIN, "coverage_5k]", "nats_per_byte, elbo]", "9: evaluation.metrics: must not name "
          "nats_per_byte, elbo: a gan has no bound on the likelihood"),
         (TRAIN, "gan, recipe: hinge", "vae, decoder: gaussian, binarise: true", "4: model: "

@@ -19,6 +19,8 @@ from aigc.data.catalog import Dataset, find, publish
 from aigc.data.importers import import_dataset
 from aigc.errors import DatasetNotFound, ShardCorrupt
 from aigc.models.artifact import load_model
+from aigc.training.checkpoint import save_checkpoint
+from aigc.training.loop import Sums
 from aigc.training.state import TrainingState
 from cluster import training
 from cluster.workspace import Workspace
@@ -247,8 +249,8 @@ def test_a_resumed_run_with_a_short_last_batch_equals_an_undisturbed_one(
     assert [name for name in expected if not torch.equal(expected[name], actual[name])] == []
 
 
-def save_and_stop(recorder: Any, state: TrainingState) -> None:
-    training.save_checkpoint(recorder._run.checkpoints, state)
+def save_and_stop(recorder: Any, state: TrainingState, sums: Sums) -> None:
+    save_checkpoint(recorder._run.checkpoints, state, sums=sums, journal=0)
     raise KeyboardInterrupt
 
 

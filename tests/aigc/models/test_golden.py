@@ -56,7 +56,7 @@ def curve(config: ModelConfig, dataset: Dataset) -> Curve:
 
     state = TrainingState(build(config, dataset.manifest.layout, TRAINING.seed))
     stream = Stream(dataset, "train", TRAINING.batch_size, TRAINING.seed)
-    runtime = Runtime(World(), report, lambda state: None, lambda state: None)
+    runtime = Runtime(World(), report, lambda state: None, lambda *_: None)
     train(state, stream, TRAINING, runtime)
     return found
 

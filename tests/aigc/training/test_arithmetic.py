@@ -34,7 +34,7 @@ def losses(dataset: Dataset, model: ModelConfig, execution: ExecutionConfig) -> 
 
     state = TrainingState(build(model, dataset.manifest.layout, config.seed))
     stream = Stream(dataset, "train", config.batch_size, config.seed)
-    train(state, stream, config, Runtime(World(), report, lambda _: None, lambda _: None))
+    train(state, stream, config, Runtime(World(), report, lambda _: None, lambda *_: None))
     assert all(each.dtype == torch.float32 for each in state.model.parameters())
     return torch.tensor(found)
 

@@ -19,7 +19,7 @@ from aigc.seeding import Draws
 from aigc.training.average import averaged_weights
 from aigc.training.checkpoint import restore_newest, save_checkpoint
 from aigc.training.config import TrainingConfig
-from aigc.training.loop import Runtime, train
+from aigc.training.loop import Runtime, Sums, train
 from aigc.training.state import TrainingState
 from aigc.training.world import World
 
@@ -53,10 +53,10 @@ class Notes:
     def show(self, state: TrainingState) -> None:
         self.shown.append(state.step)
 
-    def save(self, state: TrainingState) -> None:
+    def save(self, state: TrainingState, sums: Sums) -> None:
         self.saved.append(state.step)
         if self.folder is not None:
-            save_checkpoint(self.folder, state)
+            save_checkpoint(self.folder, state, sums=sums)
 
 
 def begin(config: ModelConfig, dataset: Dataset) -> tuple[TrainingState, Stream]:
@@ -81,25 +81,36 @@ def test_stopping_and_resuming_equals_never_having_stopped(
     digits: Dataset, tmp_path: Path, family: str, stop: int
 ) -> None:
     whole, stream = begin(MODELS[family], digits)
-    train(whole, stream, CONFIG, Notes().runtime())
+    undisturbed, noted = Notes(), Notes()
+    train(whole, stream, CONFIG, undisturbed.runtime())
 
     half, stream = begin(MODELS[family], digits)
     shortened = CONFIG.model_copy(update={"checkpoint_every": stop})
     with pytest.raises(KeyboardInterrupt):
         train(half, stream, shortened, Interrupting(folder=tmp_path).runtime())
     resumed, stream = begin(MODELS[family], digits)
-    assert restore_newest(tmp_path, resumed)
+    plain = restore_newest(tmp_path, resumed)
+    assert plain is not None
     assert resumed.step == stop
-    train(resumed, stream, CONFIG, Notes().runtime())
+    train(resumed, stream, CONFIG, noted.runtime(), plain["sums"])
 
     expected, actual = whole.tensors(), resumed.tensors()
     assert expected.keys() == actual.keys()
     assert [name for name in expected if not torch.equal(expected[name], actual[name])] == []
+    assert list(noted.reports) == [8, 12]
+    assert [losses(noted, step) for step in (8, 12)] == [
+        losses(undisturbed, step) for step in (8, 12)
+    ]
+
+
+def losses(notes: Notes, step: int) -> dict[str, float]:
+    """What is reported, but for the speed."""
+    return {name: value for name, value in notes.reports[step].items() if "/" in name}
 
 
 class Interrupting(Notes):
-    def save(self, state: TrainingState) -> None:
-        super().save(state)
+    def save(self, state: TrainingState, sums: Sums) -> None:
+        super().save(state, sums)
         raise KeyboardInterrupt
 
 
