@@ -28,15 +28,21 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images and labels to logits (B,)."""
+    """Images and labels to logits (B,).
 
-    def __init__(self, encoder: ConvEncoder | ResidualEncoder, classes: int) -> None:
+    `biased`: whether the logit has a bias. Where only differences of logits mean anything, its
+    gradient is rounding, which Adam would turn into whole steps.
+    """
+
+    def __init__(
+        self, encoder: ConvEncoder | ResidualEncoder, classes: int, biased: bool = False
+    ) -> None:
         super().__init__()
         self.classes = classes
         self.encoder = encoder
         # Convolutions alone judge strokes; this layer sees the whole image.
         self.hidden = nn.Linear(encoder.feature_size, HIDDEN_SIZE)
-        self.verdict = nn.Linear(HIDDEN_SIZE, 1)
+        self.verdict = nn.Linear(HIDDEN_SIZE, 1, bias=biased)
         # One vector a class and one for none: its inner product with the features is the verdict
         # on how well the image fits its class.
         if classes:
@@ -62,8 +68,9 @@ def conv_discriminator(config: GANConfig, layout: Layout) -> Discriminator:
 
 
 def bounded_discriminator(config: GANConfig, layout: Layout) -> Discriminator:
-    """The same, each layer's largest singular value kept at 1."""
-    discriminator = conv_discriminator(config, layout)
+    """Strided convolutions, each layer's largest singular value kept at 1."""
+    encoder = ConvEncoder(layout, config.width, config.attention)
+    discriminator = Discriminator(encoder, layout.classes, biased=True)
     for layer in list(discriminator.modules()):
         if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
             spectral_norm(layer)
