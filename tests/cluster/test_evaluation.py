@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from aigc.data.catalog import Dataset
+from aigc.data.importers import import_dataset
+from aigc.data.importers.contract import Options
 from aigc.data.stream import Stream
 from aigc.errors import MetricUnknown, ModelError
 from aigc.generation.plan import GENERATED
 from aigc.models import ModelConfig, build
 from aigc.models.artifact import save_model
+from aigc.models.attention import AttentionConfig
 from aigc.models.classifier import ClassifierConfig
 from aigc.models.gan import GANConfig
 from aigc.models.vae import VAEConfig
@@ -140,6 +143,22 @@ def test_likelihoods_need_no_extractor(request_: EvaluationRequest, models: Path
         request_, model=models / "vae", metrics=("frechet_300", "elbo"), seed=3
     )
     assert evaluate_worker(with_samples).figures["elbo"] == figures["elbo"]
+
+
+def test_text_is_judged_by_its_bytes(tmp_path: Path) -> None:
+    """An untrained model knows nothing: log 256 nats or so for each byte that is not padding."""
+    (tmp_path / "tale.txt").write_text("Once upon a time there was a byte.\n" * 200)
+    options = Options(length=64)
+    tale, _ = import_dataset(tmp_path, "text", "tale", tmp_path / "tale.txt", options)
+    config = AttentionConfig(width=8, depth=1, heads=2)
+    model = build(config, tale.manifest.layout, seed=0)
+    save_model(tmp_path / "model", model, config, {"dataset": tale.reference, "digest": ""})
+    metrics = ("log_likelihood", "nats_per_byte")
+    asked = EvaluationRequest(tmp_path, "tale", tmp_path / "model", None, metrics)
+    figures = evaluate_worker(asked).figures
+
+    assert figures["nats_per_byte"] == pytest.approx(math.log(256), rel=0.1)
+    assert figures["log_likelihood"] < 0
 
 
 def test_padding_is_no_content() -> None:
