@@ -29,6 +29,8 @@ CODES = {
     "ClusterError": 100,
     "CanNeverFit": 105,
     "JobFailed": 100,
+    "OutOfMemory": 100,
+    "Preempted": 101,
     "WorkerLost": 100,
     "ModelNotFound": 102,
     "NoChampion": 102,
@@ -52,7 +54,14 @@ def test_each_error_has_the_exit_code_of_the_contract(name: str) -> None:
 
 
 def test_no_error_ends_as_done_or_as_our_fault() -> None:
-    assert {exit_code(kind("what")) for kind in errors().values()} <= {2, 100, 102, 105, 107}
+    assert {exit_code(kind("what")) for kind in errors().values()} <= {
+        2,
+        100,
+        101,
+        102,
+        105,
+        107,
+    }
 
 
 def test_a_wrong_spec_is_wrong_usage() -> None:
