@@ -23,6 +23,9 @@ from harness import conclude, machine, median, table
 
 from aigc.data.importers import import_dataset
 from aigc.data.stream import Stream
+from aigc.layout import Layout
+from aigc.models import build
+from aigc.models.attention import Attention, AttentionConfig, pick
 from aigc.training.checkpoint import CheckpointWriter
 from aigc.training.loop import Runtime, train
 from aigc.training.world import World
@@ -52,6 +55,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.at(folder)
         import_dataset(workspace.datasets, DATASET)
+        cache(figures, goals)
         workers(workspace, chosen.pairs, figures, goals)
         recovery(workspace, figures, goals)
         checkpointing(workspace, chosen.rounds, figures, goals)
@@ -126,6 +130,31 @@ def checkpointing(workspace: Workspace, rounds: int, figures: Figures, goals: Go
     figures |= {"checkpointing_ratio": ratio}
     goals["without / with checkpoints"] = (ratio, 0.98)
     table((f"checkpoints every {every} steps", "ratio"), [("without / with", ratio)])
+
+
+@torch.no_grad()
+def cache(figures: Figures, goals: Goals) -> None:
+    """Texts of 256 bytes, 64 at a time, with the cache and with every prefix computed anew."""
+    layout = Layout(modality="text", shape=(256,))
+    model = build(AttentionConfig(), layout, 0).eval()
+    assert isinstance(model, Attention)
+    # A byte of no text: nothing ends before its last token.
+    uniform = torch.rand(64, 256).clamp(0.5, 0.99)
+    noise = torch.special.ndtri(uniform.double()).float()
+    started = time.process_time()
+    with_cache = model.sample(noise, None)
+    seconds = time.process_time() - started
+    started = time.process_time()
+    tokens = torch.zeros(64, 256, dtype=torch.int64)
+    for position in range(256):
+        hidden = model.hidden(tokens[:, : position + 1], None)[:, -1]
+        column = torch.special.ndtr(noise.double())[:, position]
+        tokens[:, position] = pick(model.logits(hidden), column, model.config.sampling)
+    anew = time.process_time() - started
+    assert torch.equal(model.tokens.decode(tokens), with_cache)
+    figures |= {"cached_seconds": seconds, "recomputed_seconds": anew}
+    goals["sampling: recomputed / cached seconds"] = (anew / seconds, 5.0)
+    table(("64 texts of 256 bytes", "CPU-s"), [("cached", seconds), ("recomputed", anew)])
 
 
 def _ignore(*_: object) -> None: ...
