@@ -20,6 +20,7 @@ from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
 from aigc.data.importers.contract import Options
 from aigc.data.importers.splits import Shares
+from aigc.metrics import needed
 from aigc.modalities import modality
 from aigc.models.artifact import load_model
 from aigc.models.attention import Attention
@@ -143,14 +144,15 @@ class Bench:
         """Figures by the product's own evaluation, on MNIST's test split."""
         metrics = tuple("log_likelihood" if name == "nats_per_image" else name for name in names)
         dataset = self._mnist()
+        extractor = self._trained_extractor() if needed(metrics) else None
         request = EvaluationRequest(
-            self._workspace.datasets, dataset.reference, model, self._trained_extractor(), metrics
+            self._workspace.datasets, dataset.reference, model, extractor, metrics
         )
         found = evaluate_worker(request)
         figures = dict(found.figures)
         if "log_likelihood" in figures:
             figures["nats_per_image"] = -figures.pop("log_likelihood")
-        else:
+        if found.floor is not None:
             figures["floor"] = found.floor
         return figures
 
