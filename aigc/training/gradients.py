@@ -57,7 +57,9 @@ class GradientAverager:
     def _send(self) -> None:
         bucket = self._buckets[len(self._sent)]
         gradients = [each.grad for each in bucket if each.grad is not None]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients] or [bucket[0].new_zeros(0)])
+        flat = torch.cat(
+            [gradient.reshape(-1) for gradient in gradients] or [bucket[0].new_zeros(0)]
+        )
         self._sent.append((gradients, flat, dist.all_reduce(flat, async_op=True)))
 
     def _finish(self) -> None:
