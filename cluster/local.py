@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
+from ray import tune
 from ray.exceptions import RayError, RayTaskError
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 
@@ -23,9 +25,18 @@ from cluster.errors import JobFailed, WorkerLost
 from cluster.failures import GiveUp, decide
 from cluster.places import Input, Output, Worker, device, machine
 from cluster.resources import Capacity, Resources
+from cluster.search import RESULT, Search, TrialFunction
+from cluster.tuning import Value
 
 RESIZE_SECONDS = 5.0
 """Between two looks whether there is room for more workers of an elastic training."""
+
+_QUIET_TUNE = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+"""Without them Ray Tune prints tables, writes files of its own, and answers Ctrl-C by going on."""
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +111,32 @@ class LocalRay:
                 running.append(remote.remote(waiting.pop()))
             done, running = ray.wait(running)
             yield _result(done[0])
+
+    def search(self, trial: TrialFunction, search: Search, resources: Resources) -> None:
+        """Ray Tune: a trial is an actor with the resources of a worker."""
+
+        def run(values: Mapping[str, Value]) -> dict[str, Any]:
+            torch.set_num_threads(resources.cpus_per_worker)
+            return {RESULT: trial(values)}
+
+        name = f"search-{uuid.uuid4().hex[:12]}"
+        os.environ.update(_QUIET_TUNE)
+        wanted = {each.lower(): amount for each, amount in _of_a_worker(resources).items()}
+        try:
+            tune.Tuner(
+                tune.with_resources(run, wanted),
+                tune_config=tune.TuneConfig(
+                    search_alg=search, num_samples=-1, max_concurrent_trials=resources.most
+                ),
+                run_config=tune.RunConfig(
+                    name=name,
+                    storage_path=str(self._scratch),
+                    failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+                    verbose=0,
+                ),
+            ).fit()
+        finally:
+            shutil.rmtree(self._scratch / name, ignore_errors=True)
 
 
 def _trainer(worker: Worker, resources: Resources, scratch: Path, name: str) -> Any:

@@ -6,17 +6,20 @@ local    a Ray that is started on this machine for this command
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, Self, TypeVar
 
 import torch
+from ray.tune.search import Searcher
 
 from aigc.errors import first_line
 from aigc.training.world import World
 from cluster.errors import CanNeverFit
 from cluster.failures import out_of_memory
 from cluster.resources import Capacity, Node, Resources, feasibility
+from cluster.search import Search, TrialFunction
 
 Worker = Callable[[World], None]
 Input = TypeVar("Input")
@@ -53,6 +56,12 @@ class Place(Protocol):
         The order of the results is not that of the inputs.
         """
 
+    def search(self, trial: TrialFunction, search: Search, resources: Resources) -> None:
+        """Run trials until the search ends, each on one worker, `resources.most` at once.
+
+        One whose worker died is begun again as often as `resources.max_failures` says.
+        """
+
 
 class Here:
     """This process, as the only worker."""
@@ -87,6 +96,14 @@ class Here:
         """One after the other."""
         torch.set_num_threads(resources.cpus_per_worker)
         return map(function, inputs)
+
+    def search(self, trial: TrialFunction, search: Search, resources: Resources) -> None:
+        """One after the other."""
+        for name in map(str, itertools.count()):
+            values = search.suggest(name)
+            if values == Searcher.FINISHED:
+                return
+            search.end(name, trial(values))
 
 
 def machine() -> Capacity:

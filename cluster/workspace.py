@@ -67,6 +67,11 @@ class RunFolder:
         return self.path / "metrics.delivered"
 
     @property
+    def trials(self) -> Path:
+        """The trials of a search, JSON."""
+        return self.path / "trials.json"
+
+    @property
     def samples(self) -> Path:
         """Pictures made in training."""
         return self.path / "samples"

@@ -38,6 +38,18 @@ class Reporter:
             yield _Lines(label, total)
 
 
+class Silent(Reporter):
+    """Tells nobody: for work that another process, or many at once, are a part of."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    @contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Progress]:
+        """Nothing, while the block runs."""
+        yield Progress()
+
+
 @dataclass
 class _Lines(Progress):
     label: str

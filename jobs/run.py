@@ -17,9 +17,16 @@ from jobs.spec import Train, load
 from jobs.specs import SPECS
 from jobs.submission import Attempt, Outcome, Session, Submission, prepare
 from jobs.training import recipe_digest, run_training
+from jobs.tuning import run_search
+
+
+def _train(attempt: Attempt) -> Outcome:
+    assert isinstance(attempt.spec, Train)
+    return run_search(execute, attempt) if attempt.spec.tune else run_training(attempt)
+
 
 JOBS: dict[str, Callable[[Attempt], Outcome]] = {
-    "train": run_training,
+    "train": _train,
     "evaluate": run_evaluation,
     "generate": run_generation,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,8 +27,9 @@ from aigc.models import FAMILIES, ModelConfig
 from aigc.training.config import TrainingConfig
 from cluster.judgement import Gates
 from cluster.resources import Resources
+from cluster.tuning import Tune, Value
 from jobs.diagnosis import Contradictions, diagnose, unknown_value
-from jobs.errors import FieldPath, SpecInvalid, shortened
+from jobs.errors import FieldPath, SpecInvalid, dotted, shortened
 from jobs.overrides import override
 from jobs.source import Source, read, written
 
@@ -37,6 +38,9 @@ GENERATION_FIGURES = ("blank", "duplicate")
 
 MAX_SHARDS = 10_000
 """Files of one generated dataset; more would be slower to list than to make."""
+
+TUNABLE = ("model", "training")
+"""The sections whose fields a search may change."""
 
 DATASET = rf"{NAME}(@{VERSION})?"
 MODEL = rf"{NAME}@(champion|challenger|[1-9][0-9]*)"
@@ -149,7 +153,11 @@ class _Job(Config):
 
 
 class Train(_Job):
-    """Train a model on a dataset, judge it, and register it."""
+    """Train a model on a dataset, judge it, and register it.
+
+    With `tune`, many are trained, each by one worker, as many at once as there are workers, and
+    the best one is registered.
+    """
 
     kind: Literal["train"] = "train"
     name: Name
@@ -159,6 +167,25 @@ class Train(_Job):
     resources: Resources = Resources()
     evaluation: Evaluation = Evaluation()
     registry: Registry | None = None
+    tune: Tune | None = None
+
+    @property
+    def team_sizes(self) -> Sequence[int]:
+        """Every number of workers that a model may be trained by."""
+        return [1] if self.tune else self.resources.counts
+
+    def trial(self, values: Mapping[str, Value]) -> Train:
+        """What one trial of `tune` trains: the spec with these values, and nothing registered.
+
+        Raises SpecInvalid when the fields cannot have these values together.
+        """
+        plain = self.model_dump(mode="json", exclude={"tune", "registry"})
+        plain["name"] = f"{self.name[:34]}-trial"
+        plain["resources"]["workers"] = 1
+        settings = [f"{path}={json.dumps(value)}" for path, value in values.items()]
+        trial = check(override(Source(self.name, plain, {}), settings))
+        assert isinstance(trial, Train)
+        return trial
 
     def _contradictions(self) -> Iterator[tuple[FieldPath, str]]:
         if message := self._undivided():
@@ -178,19 +205,38 @@ class Train(_Job):
             yield ("evaluation", "metrics"), message
         if self.registry and self.registry.promote:
             yield from _unlisted(self.registry.promote, ("registry", "promote"), self.evaluation)
+        if self.tune:
+            yield from self._untunable(self.tune)
+
+    def _untunable(self, tune: Tune) -> Iterator[tuple[FieldPath, str]]:
+        """What cannot be searched."""
+        if tune.metric not in self.evaluation.metrics:
+            known = ", ".join(self.evaluation.metrics) or "which is empty"
+            message = f"must be one of evaluation.metrics: {known} (got {shortened(tune.metric)})"
+            yield ("tune", "metric"), message
+        for path, field in tune.fields.items():
+            where = ("tune", "fields", path)
+            if path.split(".")[0] not in TUNABLE:
+                yield where, f"must be a field of {' or '.join(TUNABLE)}, as model.width"
+                continue
+            try:
+                for value in field.ends:
+                    self.trial({path: value})
+            except SpecInvalid as error:
+                problem = error.problems[0]
+                other = dotted(problem.path)
+                yield where, problem.message if other == path else f"{other} {problem.message}"
 
     def _undivided(self) -> str | None:
         """Why the batch has no equal part for each worker, if so."""
         batch, parts = self.training.batch_size, self.training.accumulate
-        workers = next((n for n in self.resources.counts if batch % (n * parts)), None)
+        workers = next((n for n in self.team_sizes if batch % (n * parts)), None)
         if workers is None:
             return None
         pieces = workers * parts
         nearest = max(pieces, batch - batch % pieces)
         each = f" times {parts} parts" if parts > 1 else ""
-        told = (
-            f"as {nearest}" if len(self.resources.counts) == 1 else "as by all that are asked for"
-        )
+        told = f"as {nearest}" if len(self.team_sizes) == 1 else "as by all that are asked for"
         return f"must be divisible by the {workers} workers{each}, {told} (got {batch})"
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
 from aigc.data.catalog import Dataset, find, publish
 from aigc.data.files import digest_of, write_json, write_text
 from aigc.data.manifest import MANIFEST
@@ -58,7 +60,8 @@ class Submission:
     """A job handed to a place. In `spec`, datasets and models are pinned to one version.
 
     `dataset` is what the job trains on or is judged against, `mixed_in` what is mixed into it;
-    `model` is the registered version that it uses.
+    `model` is the registered version that it uses. `parent` is the MLflow run of the search that
+    it is a trial of.
     """
 
     spec: Spec
@@ -66,6 +69,7 @@ class Submission:
     dataset: Dataset | None
     model: ModelVersion | None
     mixed_in: tuple[Dataset, ...] = ()
+    parent: str | None = None
 
     @property
     def id(self) -> str:
@@ -86,6 +90,7 @@ class Submission:
     def open_run(self, session: Session) -> TrackedRun:
         """Its MLflow run, made now or running again."""
         tags = {"aigc.kind": self.spec.kind, "aigc.code": code_digest()}
+        tags |= {MLFLOW_PARENT_RUN_ID: self.parent} if self.parent else {}
         return session.tracking.run(self.id, self.spec.name, tags)
 
     def publish_what_is_left(self) -> None:
@@ -274,7 +279,7 @@ def _inabilities(
 
 def _unreadable(spec: Train, dataset: Dataset, mixed_in: Mixed) -> Iterator[tuple[FieldPath, str]]:
     """Why these datasets cannot be read in batches of that size."""
-    batch, counts = spec.training.batch_size, spec.resources.counts
+    batch, counts = spec.training.batch_size, spec.team_sizes
     references = [dataset.reference, *(other.reference for other, _ in mixed_in)]
     if twice := sorted({each for each in references if references.count(each) > 1}):
         yield ("data", "mixture"), f"must name other datasets, each once, not {twice[0]} again"

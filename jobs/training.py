@@ -6,13 +6,14 @@ import functools
 
 from aigc.data.files import digest_of
 from aigc.models.artifact import load_model
+from cluster.evaluation import Evaluation
 from cluster.registry import DATASET_TAG, FAMILY_TAG, RECIPE_TAG, ModelVersion
 from cluster.tracking import Entries, following
 from cluster.training import TrainingRequest, train_worker
 from jobs.evaluation import evaluate, record
 from jobs.preemption import stoppable
 from jobs.progress import Progress
-from jobs.spec import Train
+from jobs.spec import Registry, Train
 from jobs.submission import Attempt, Outcome
 
 
@@ -23,17 +24,28 @@ def run_training(attempt: Attempt) -> Outcome:
     _train(attempt, spec)
     digest = load_model(run.model).digest
     tracked.attach(run.model, "model")
-    outcome: Outcome = {"model_digest": digest}
     evaluation = None
     if spec.evaluation.metrics:
         evaluation = evaluate(attempt, run.model, spec.evaluation.metrics)
         tracked.figures(evaluation.figures, "evaluation", spec.training.steps)
+    return register(attempt, spec.registry, digest, evaluation)
+
+
+def register(
+    attempt: Attempt, registry: Registry | None, digest: str, evaluation: Evaluation | None
+) -> Outcome:
+    """Register what a training made, and let the gates decide, as `registry` asks.
+
+    Returns what is known of the model then: its digest, its evaluation, its version, the verdict.
+    """
+    outcome: Outcome = {"model_digest": digest}
+    if evaluation is not None:
         outcome["evaluation"] = evaluation.as_dict()
-    if spec.registry is not None:
-        version = _register(attempt, spec, spec.registry.model, digest)
+    if registry is not None:
+        version = _registered(attempt, registry.model, digest)
         outcome["model"] = str(version)
         if evaluation is not None:
-            verdict = record(attempt, version, evaluation, spec.registry.promote)
+            verdict = record(attempt, version, evaluation, registry.promote)
             outcome |= {"verdict": verdict.as_dict()} if verdict else {}
     return outcome
 
@@ -82,13 +94,15 @@ def _show(entries: Entries, progress: Progress) -> None:
     progress.update(newest["step"], note)
 
 
-def _register(attempt: Attempt, spec: Train, name: str, digest: str) -> ModelVersion:
+def _registered(attempt: Attempt, name: str, digest: str) -> ModelVersion:
+    spec = attempt.spec
+    assert isinstance(spec, Train)
     tags = {
         DATASET_TAG: attempt.dataset.reference,
         RECIPE_TAG: recipe_digest(spec, attempt.dataset.manifest.digest),
         FAMILY_TAG: spec.model.family,
     }
-    registry, submission = attempt.session.registry, attempt.submission.id
-    version = registry.register(name, attempt.tracked, submission, digest, tags)
+    versions, submission = attempt.session.registry, attempt.submission.id
+    version = versions.register(name, attempt.tracked, submission, digest, tags)
     attempt.session.reporter.say(f"registered {version}")
     return version

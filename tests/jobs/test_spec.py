@@ -114,7 +114,7 @@ extra: 1
         "a.yaml:11: registry.promote.frechet_5k.atmost: unknown key. Did you mean at_most?",
         "a.yaml:11: registry.promote.recall_5k: no figure is at least 2 and at most 1",
         "a.yaml:12: extra: unknown key; there are "
-        "kind, name, data, model, training, resources, evaluation, registry",
+        "kind, name, data, model, training, resources, evaluation, registry, tune",
     ]
 
 
