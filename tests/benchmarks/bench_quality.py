@@ -53,6 +53,7 @@ TARGETS = (
     Target("vae-samples", 120, {"frechet_10k": 45}, ("coverage_10k", "neighbour_ratio_10k")),
     Target("gan-samples", 120, {"frechet_10k": 90}, ("coverage_10k", "recall_10k")),
     Target("vae-likelihood", 120, {"nats_per_image": 95}),
+    Target("vae-likelihood-20-minutes", 1200, {"nats_per_image": 86}),
     Target("attention-images", 120, {}, ("nats_per_image",)),
 )
 
