@@ -5,8 +5,15 @@ from __future__ import annotations
 import functools
 
 from aigc.data.files import digest_of
+from aigc.models import FAMILIES
 from aigc.models.artifact import load_model
-from cluster.registry import DATASET_TAG, FAMILY_TAG, RECIPE_TAG, ModelVersion
+from cluster.registry import (
+    DATASET_TAG,
+    FAMILY_TAG,
+    RECIPE_TAG,
+    UNBOUNDED_TAG,
+    ModelVersion,
+)
 from cluster.tracking import Entries, following
 from cluster.training import TrainingRequest, train_worker
 from jobs.evaluation import evaluate, record
@@ -88,6 +95,8 @@ def _register(attempt: Attempt, spec: Train, name: str, digest: str) -> ModelVer
         RECIPE_TAG: recipe_digest(spec, attempt.dataset.manifest.digest),
         FAMILY_TAG: spec.model.family,
     }
+    if reason := FAMILIES[spec.model.family].unbounded(spec.model):
+        tags[UNBOUNDED_TAG] = reason
     registry, submission = attempt.session.registry, attempt.submission.id
     version = registry.register(name, attempt.tracked, submission, digest, tags)
     attempt.session.reporter.say(f"registered {version}")

@@ -2,7 +2,7 @@
 
 for each step:
     batch ← stream
-    for each phase that is due:
+    for each phase whose span the step is in, and that is due:
         gradients of its loss with respect to its parameters alone, added up over the parts of the
             batch, and averaged over the workers
         one step of its optimizer
@@ -91,15 +91,18 @@ class _Steps:
         ]
         self._arithmetic = Arithmetic(config.execution, runtime.world.device)
         self._arithmetic.arrange(state.model)
+        if state.average is not None:
+            self._averaged_from = state.average.begins(state.phases, config.steps)
 
     def take(self, batch: Batch, meter: Meter) -> None:
         """One step: every phase that is due, and the moving average."""
         state = self._state
         parts = list(self._parts(batch))
         for number, phase in enumerate(state.phases):
-            if state.step % phase.every == 0:
-                self._run(number, parts, meter)
-        if state.average is not None:
+            span = phase.span(self._config.steps)
+            if state.step in span and state.step % phase.every == 0:
+                self._run(number, span, parts, meter)
+        if state.average is not None and state.step >= self._averaged_from:
             state.average.update()
 
     def _parts(self, batch: Batch) -> Iterator[tuple[Batch, Draws]]:
@@ -111,25 +114,29 @@ class _Steps:
             draws = Draws(self._config.seed, self._state.step, rank, size)
             yield self._arithmetic.laid_out(part), draws
 
-    def _run(self, number: int, parts: Sequence[tuple[Batch, Draws]], meter: Meter) -> None:
+    def _run(
+        self, number: int, span: range, parts: Sequence[tuple[Batch, Draws]], meter: Meter
+    ) -> None:
         phase, optimizer = self._state.phases[number], self._state.optimizers[number]
+        done = self._state.step - span.start
         optimizer.zero_grad()
         buffers = self._buffers() if len(parts) > 1 else []
         for part, draws in parts[:-1]:
-            self._backward(phase, part, draws, meter)
+            self._backward(phase, part, draws, done / len(span), meter)
             _restore(buffers)
         with self._averagers[number].averaging():
-            self._backward(phase, *parts[-1], meter)
+            self._backward(phase, *parts[-1], done / len(span), meter)
         # In the middle of the step: neither the first rate nor the last one is 0.
-        optimizer.step((self._state.step + 0.5) / self._config.steps)
+        optimizer.step((done + 0.5) / len(span))
 
     def _buffers(self) -> list[tuple[Tensor, Tensor]]:
         """The buffers and their values: what a forward moves, as spectral normalisation's power
         iteration does, has to move once for the whole batch."""
         return [(buffer, buffer.clone()) for buffer in self._state.model.buffers()]
 
-    def _backward(self, phase: Phase, batch: Batch, draws: Draws, meter: Meter) -> None:
-        progress = self._state.step / self._config.steps
+    def _backward(
+        self, phase: Phase, batch: Batch, draws: Draws, progress: float, meter: Meter
+    ) -> None:
         with self._arithmetic.autocast():
             losses = phase.loss(batch, draws, progress)
         loss = losses["loss"]

@@ -17,6 +17,7 @@ from aigc.models.artifact import load_model, save_model
 from aigc.models.attention import AttentionConfig
 from aigc.models.classifier import ClassifierConfig
 from aigc.models.gan import GANConfig
+from aigc.models.quantiser import WordsConfig
 from aigc.models.vae import VAEConfig
 from aigc.training.tensors import HASHES, PLAIN, TENSORS
 
@@ -27,6 +28,9 @@ CONFIGS: dict[str, ModelConfig] = {
     "article": GANConfig(recipe="article", width=16),
     "vae": VAEConfig(latent_size=4, width=8, mixture=2),
     "attention": AttentionConfig(width=8, depth=1, heads=2),
+    "words": AttentionConfig(
+        width=8, depth=1, heads=2, words=WordsConfig(count=16, code_size=4, width=8)
+    ),
     "classifier": ClassifierConfig(width=4),
 }
 
