@@ -19,6 +19,7 @@ from aigc.config import Config
 from aigc.layout import Layout
 from aigc.models.contract import Losses, OptimizerConfig
 from aigc.models.layers import halvings
+from aigc.models.residual import ResidualBlock
 
 
 class WordsConfig(Config):
@@ -29,8 +30,8 @@ class WordsConfig(Config):
     """
 
     count: int = Field(default=256, ge=2, le=65_536)
-    code_size: int = Field(default=8, ge=2, le=256)
-    width: int = Field(default=32, ge=8, le=1024, multiple_of=8)
+    code_size: int = Field(default=4, ge=2, le=256)
+    width: int = Field(default=32, ge=4, le=1024)
     commitment: float = Field(default=0.25, gt=0)
     share: float = Field(default=0.3, gt=0, lt=1)
     optimizer: OptimizerConfig = OptimizerConfig(
@@ -63,16 +64,16 @@ class Quantiser(nn.Module):
         widths = [layout.shape[0], *([width] * count)]
         self.encoder = nn.Sequential(
             *itertools.chain.from_iterable(map(_halved, widths, widths[1:])),
-            Residual(width),
+            ResidualBlock(width, branches=1),
             nn.Conv2d(width, config.code_size, 1),
         )
         self.words = nn.Parameter(torch.randn(config.count, config.code_size))
         self.decoder = nn.Sequential(
             nn.Conv2d(config.code_size, width, 1),
-            Residual(width),
+            ResidualBlock(width, branches=1),
             *itertools.chain.from_iterable(_doubled(width) for _ in range(count)),
+            # No tanh: where most pixels are black it is saturated before anything is learned.
             nn.Conv2d(width, layout.shape[0], 3, padding=1),
-            nn.Tanh(),
         )
 
     @torch.no_grad()
@@ -83,7 +84,7 @@ class Quantiser(nn.Module):
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
         """The images in [−1, 1] that tokens (B, h, w) stand for."""
-        return self._drawn(functional.normalize(self.words, dim=1)[tokens])
+        return self._drawn(functional.normalize(self.words, dim=1)[tokens]).clamp(-1, 1)
 
     def losses(self, images: Tensor) -> Losses:
         """The loss, and beside it its parts: means over the records.
@@ -114,24 +115,6 @@ class Quantiser(nn.Module):
     def _drawn(self, codes: Tensor) -> Tensor:
         images: Tensor = self.decoder(codes.movedim(-1, 1))
         return images
-
-
-class Residual(nn.Module):
-    """Features (B, width, h, w) with what a 3×3 and a 1×1 convolution make of them added."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.blocks = nn.Sequential(
-            nn.GroupNorm(8, width),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 1),
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        added: Tensor = features + self.blocks(features)
-        return added
 
 
 def perplexity(tokens: Tensor, count: int) -> Tensor:

@@ -158,7 +158,8 @@ def test_a_sample_is_the_same_alone_in_a_batch_and_in_another_order(
     together = model.sample(noise, labels)
     for order in ([3], [6, 5, 4, 3, 2, 1, 0], [2, 5]):
         again = model.sample(noise[order], None if labels is None else labels[order])
-        assert torch.equal(again, together[order])
+        # Convolutions of another number of images are rounded otherwise.
+        torch.testing.assert_close(again, together[order])
     assert len(together.unique(dim=0)) > 4
 
 

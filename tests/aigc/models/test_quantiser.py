@@ -84,8 +84,9 @@ def test_tokens_are_a_grid_and_images_have_their_shape(shape: tuple[int, ...]) -
 def test_the_gradient_goes_straight_through_to_the_encoder(digits: Dataset) -> None:
     model = built(digits.manifest.layout)
     model.losses(images(digits, "test")[:8])["loss"].backward()  # type: ignore[no-untyped-call]
-    slopes = [parameter.grad for parameter in model.parameters()]
-    assert all(slope is not None and slope.abs().max() > 0 for slope in slopes)
+    # All of its halves but that of the residual block whose other half is 0 at first.
+    slopes = {name: each.grad for name, each in model.named_parameters() if "first" not in name}
+    assert [name for name, each in slopes.items() if each is None or not each.any()] == []
 
 
 def test_halves_of_a_batch_average_to_its_gradient(digits: Dataset) -> None:
