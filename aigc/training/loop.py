@@ -86,22 +86,23 @@ class _Steps:
 
     def __init__(self, state: TrainingState, config: TrainingConfig, runtime: Runtime) -> None:
         self._state, self._config, self._world = state, config, runtime.world
+        self._spans = [phase.span(config.steps) for phase in state.phases]
         self._averagers = [
             GradientAverager(phase.parameters, runtime.world) for phase in state.phases
         ]
+        self._averaged_from = (
+            state.average.begins(state.phases, config.steps) if state.average is not None else 0
+        )
         self._arithmetic = Arithmetic(config.execution, runtime.world.device)
         self._arithmetic.arrange(state.model)
-        if state.average is not None:
-            self._averaged_from = state.average.begins(state.phases, config.steps)
 
     def take(self, batch: Batch, meter: Meter) -> None:
         """One step: every phase that is due, and the moving average."""
         state = self._state
         parts = list(self._parts(batch))
         for number, phase in enumerate(state.phases):
-            span = phase.span(self._config.steps)
-            if state.step in span and state.step % phase.every == 0:
-                self._run(number, span, parts, meter)
+            if state.step in self._spans[number] and state.step % phase.every == 0:
+                self._run(number, parts, meter)
         if state.average is not None and state.step >= self._averaged_from:
             state.average.update()
 
@@ -114,10 +115,9 @@ class _Steps:
             draws = Draws(self._config.seed, self._state.step, rank, size)
             yield self._arithmetic.laid_out(part), draws
 
-    def _run(
-        self, number: int, span: range, parts: Sequence[tuple[Batch, Draws]], meter: Meter
-    ) -> None:
+    def _run(self, number: int, parts: Sequence[tuple[Batch, Draws]], meter: Meter) -> None:
         phase, optimizer = self._state.phases[number], self._state.optimizers[number]
+        span = self._spans[number]
         done = self._state.step - span.start
         optimizer.zero_grad()
         buffers = self._buffers() if len(parts) > 1 else []
