@@ -120,7 +120,8 @@ class Quantiser(nn.Module):
 def perplexity(tokens: Tensor, count: int) -> Tensor:
     """exp of the entropy of how often each of `count` tokens occurs, (), in 1 … count."""
     shares = tokens.flatten().bincount(minlength=count) / tokens.numel()
-    return torch.special.entr(shares).sum().exp()
+    entropy: Tensor = torch.special.entr(shares).sum()
+    return entropy.exp()
 
 
 def _halved(fewer: int, more: int) -> list[nn.Module]:

@@ -145,7 +145,7 @@ class WordTokens(Tokens):
         return self.quantiser.encode(records).flatten(1)
 
     def decode(self, tokens: Tensor) -> Tensor:
-        return self.quantiser.decode(tokens.unflatten(1, self.quantiser.grid))
+        return self.quantiser.decode(tokens.view(len(tokens), *self.quantiser.grid))
 
     def sizes(self) -> Tensor:
         return torch.full((self.vocabulary,), self.layout.size // self.length)
