@@ -131,6 +131,7 @@ def test_words_are_learned_and_then_predicted(digits: Dataset) -> None:
     assert 4 < reports[2]["words/used"] <= 32
     assert reports[-1]["tokens/nats"] < 0.75 * 16 * math.log(32)
     assert ["words/loss" in each for each in reports] == [True] * 3 + [False] * 7
+    assert ["tokens/loss" in each for each in reports] == [False] * 3 + [True] * 7
 
 
 def test_the_likelihoods_of_all_records_sum_to_one() -> None:
