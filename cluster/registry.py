@@ -27,6 +27,7 @@ MODEL_FOLDER = "model"
 """The folder of a run's artifacts that holds the model."""
 DIGEST_TAG, EVALUATION_TAG, VERDICT_TAG = "aigc.digest", "aigc.evaluation", "aigc.verdict"
 DATASET_TAG, RECIPE_TAG, FAMILY_TAG = "aigc.dataset", "aigc.recipe", "aigc.family"
+UNBOUNDED_TAG = "aigc.unbounded"
 CODE_TAG = "aigc.code"
 
 
@@ -54,6 +55,11 @@ class ModelVersion:
     def family(self) -> str:
         """The family of the model."""
         return self.tags.get(FAMILY_TAG, "")
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether it is known to have no likelihood of a record, nor a bound on it."""
+        return UNBOUNDED_TAG in self.tags
 
     @property
     def code(self) -> str | None:

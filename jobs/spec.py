@@ -199,10 +199,10 @@ class Train(_Job):
         if self.evaluation.metrics and not family.generative:
             message = f"must be empty: a {self.model.family} makes no samples to measure"
             yield ("evaluation", "metrics"), message
-        elif (names := likelihoods(self.evaluation.metrics)) and not family.bounded:
-            message = f"must not name {', '.join(names)}: "
-            message += f"a {self.model.family} has no bound on the likelihood"
-            yield ("evaluation", "metrics"), message
+        elif (names := likelihoods(self.evaluation.metrics)) and (
+            reason := family.unbounded(self.model)
+        ):
+            yield ("evaluation", "metrics"), f"must not name {', '.join(names)}: {reason}"
         if self.registry and self.registry.promote:
             yield from _unlisted(self.registry.promote, ("registry", "promote"), self.evaluation)
         if self.tune:

@@ -261,7 +261,7 @@ def _inabilities(
         if not family.generative:
             message = f"{model} is a {model.family}, which makes no samples: name another model"
             yield ("model",), message
-        elif (names := likelihoods(asked.metrics)) and not family.bounded:
+        elif (names := likelihoods(asked.metrics)) and model.is_unbounded:
             message = f"must not name {', '.join(names)}: {model} has no bound on the likelihood"
             yield ("evaluation", "metrics"), message
     if dataset is None:

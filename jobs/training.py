@@ -5,9 +5,16 @@ from __future__ import annotations
 import functools
 
 from aigc.data.files import digest_of
+from aigc.models import FAMILIES
 from aigc.models.artifact import load_model
 from cluster.evaluation import Evaluation
-from cluster.registry import DATASET_TAG, FAMILY_TAG, RECIPE_TAG, ModelVersion
+from cluster.registry import (
+    DATASET_TAG,
+    FAMILY_TAG,
+    RECIPE_TAG,
+    UNBOUNDED_TAG,
+    ModelVersion,
+)
 from cluster.tracking import Entries, following
 from cluster.training import TrainingRequest, train_worker
 from jobs.evaluation import evaluate, record
@@ -102,6 +109,8 @@ def _registered(attempt: Attempt, name: str, digest: str) -> ModelVersion:
         RECIPE_TAG: recipe_digest(spec, attempt.dataset.manifest.digest),
         FAMILY_TAG: spec.model.family,
     }
+    if reason := FAMILIES[spec.model.family].unbounded(spec.model):
+        tags[UNBOUNDED_TAG] = reason
     versions, submission = attempt.session.registry, attempt.submission.id
     version = versions.register(name, attempt.tracked, submission, digest, tags)
     attempt.session.reporter.say(f"registered {version}")

@@ -27,24 +27,37 @@ ModelConfig = Annotated[
 class Family(NamedTuple):
     """A kind of model: its configuration, its class and what it can make.
 
-    `generative`: whether it makes samples. `bounded`: whether it has a record's likelihood,
-    or a bound on it.
+    `generative`: whether it makes samples. `unbounded`: why a model of that configuration has no
+    likelihood of a record, nor a bound on it; None where it has.
     """
 
     config: type[Config]
     model: Callable[[Any, Layout], Model]
     modalities: frozenset[str]
     generative: bool
-    bounded: bool = False
+    unbounded: Callable[[Any], str | None]
+
+
+def _never_bounded(config: GANConfig | ClassifierConfig) -> str:
+    return f"a {config.family} has no bound on the likelihood"
+
+
+def _always_bounded(config: VAEConfig) -> None:
+    return None
+
+
+def _bounded_without_words(config: AttentionConfig) -> str | None:
+    reason = "with model.words there is no bound on the likelihood of pixels"
+    return None if config.words is None else reason
 
 
 FAMILIES: dict[str, Family] = {
-    "gan": Family(GANConfig, GAN, frozenset({"image"}), generative=True),
-    "vae": Family(VAEConfig, VAE, frozenset({"image"}), generative=True, bounded=True),
+    "gan": Family(GANConfig, GAN, frozenset({"image"}), True, _never_bounded),
+    "vae": Family(VAEConfig, VAE, frozenset({"image"}), True, _always_bounded),
     "attention": Family(
-        AttentionConfig, Attention, frozenset({"image", "text"}), generative=True, bounded=True
+        AttentionConfig, Attention, frozenset({"image", "text"}), True, _bounded_without_words
     ),
-    "classifier": Family(ClassifierConfig, Classifier, frozenset({"image"}), generative=False),
+    "classifier": Family(ClassifierConfig, Classifier, frozenset({"image"}), False, _never_bounded),
 }
 
 

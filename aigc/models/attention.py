@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aigc.config import Config
-from aigc.errors import ModelError
+from aigc.errors import ModalityUnsupported, ModelError
 from aigc.layout import Layout
 from aigc.models.contract import Batch, Losses, Model, OptimizerConfig, Phase
+from aigc.models.quantiser import WordsConfig
 from aigc.models.tokens import (
     IGNORED,
     ByteTokens,
@@ -25,6 +26,7 @@ from aigc.models.tokens import (
     PairTokens,
     PatchTokens,
     Tokens,
+    WordTokens,
 )
 from aigc.models.transformer import Transformer, normalised
 from aigc.seeding import Draws
@@ -48,7 +50,8 @@ class AttentionConfig(Config):
     `tokens`: what a token of a text is. `vocabulary`: how many there are at most, the end and �
     among them, where they are read off the training data: characters, and the merged pairs of
     bytes of `bpe`. `levels`, `patch`: a token of an image is the joint value of patch × patch
-    pixels of that many levels.
+    pixels of that many levels. `words`: it is a learned word instead, of which the transformer is
+    the prior (van den Oord et al. 2017, Esser et al. 2021), and pixels have no likelihood.
     """
 
     family: Literal["attention"] = "attention"
@@ -60,6 +63,7 @@ class AttentionConfig(Config):
     vocabulary: int = Field(default=512, ge=3, le=LARGEST_VOCABULARY)
     levels: int = Field(default=2, ge=2, le=256)
     patch: int = Field(default=2, ge=1, le=4)
+    words: WordsConfig | None = None
     sampling: SamplingConfig = SamplingConfig()
     average_decay: float | None = Field(default=0.998, gt=0, lt=1)
     optimizer: OptimizerConfig = OptimizerConfig(
@@ -99,8 +103,21 @@ class Attention(Model):
             nn.init.normal_(each.weight, std=0.02)
 
     def phases(self) -> Sequence[Phase]:
-        parameters, matrices = list(self.parameters()), self.transformer.matrices()
-        return [Phase("tokens", parameters, self._loss, self.config.optimizer, matrices=matrices)]
+        taught = self.tokens.phases()
+        predicted = Phase(
+            "tokens",
+            list(self.averaged().parameters()),
+            self._loss,
+            self.config.optimizer,
+            matrices=self.transformer.matrices(),
+            begins=max((phase.ends for phase in taught), default=0.0),
+        )
+        return [*taught, predicted]
+
+    def averaged(self) -> nn.Module:
+        """All but the tokens: the transformer would not know what an average of words means."""
+        parts = self.embedding, self.beginning, self.places, self.transformer
+        return nn.ModuleList(filter(None, parts))
 
     def compilable(self) -> Iterable[nn.Module]:
         return [self.transformer]
@@ -113,8 +130,14 @@ class Attention(Model):
         """log p(record | class) of each record, (B,), in nats.
 
         Exact for bytes and for images as they are rounded; of pairs of bytes it is that of one
-        way to split the text, hence a lower bound; and all unknown characters are one.
+        way to split the text, hence a lower bound; and all unknown characters are one. Raises
+        ModelError for images of learned words.
         """
+        if self.config.words is not None:
+            raise ModelError(
+                "The pixels of an image have no likelihood under learned words",
+                "Leave these metrics out, or train a model without model.words.",
+            )
         return -self._nats(self.tokens.encode(records, draws), labels, None)
 
     @torch.no_grad()
@@ -216,7 +239,14 @@ def _nucleus(likely: Tensor, top_p: float) -> Tensor:
 
 def _tokens(config: AttentionConfig, layout: Layout) -> Tokens:
     if layout.modality == "image":
+        if config.words is not None:
+            return WordTokens(layout, config.words)
         return PatchTokens(layout, config.levels, config.patch)
+    if config.words is not None:
+        raise ModalityUnsupported(
+            f"Learned words are of images, and this dataset holds {layout.modality}",
+            "Leave model.words out, and choose model.tokens.",
+        )
     if config.tokens == "bytes":
         return ByteTokens(layout)
     kind = CharacterTokens if config.tokens == "characters" else PairTokens

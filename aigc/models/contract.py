@@ -25,10 +25,10 @@ class OptimizerConfig(Config):
     the size of AdamW's steps so that one learning rate suits both (Liu et al. 2025); AdamW moves
     the rest.
 
-    The rate rises over the share `warm_up` of the training. From there on it is "constant", falls
-    to 0 along a "cosine", or stays until the last `decay` of the training and falls along a line:
-    "wsd", warm-up, stable, decay (Hu et al. 2024). `clip_norm` bounds the norm of all gradients of
-    the phase together.
+    The rate rises over the share `warm_up` of the phase. From there on it is "constant", falls to 0
+    along a "cosine", or stays until the last `decay` of the phase and falls along a line: "wsd",
+    warm-up, stable, decay (Hu et al. 2024). `clip_norm` bounds the norm of all gradients of the
+    phase together.
     """
 
     algorithm: Literal["adamw", "muon"] = "adamw"
@@ -50,10 +50,11 @@ Losses = dict[str, Tensor]
 class Phase:
     """One loss with the parameters that it moves: a VAE has one phase, a GAN two or three.
 
-    `loss(batch, draws, progress)` returns `Losses`, `progress` being the share of the training
-    that is done, in [0, 1), and a mean over the records: the gradients of several parts of a batch
-    are averaged. The phase runs at every step that `every` divides. `matrices` are the hidden
-    weights that Muon may move; embeddings and the last layer are none of them.
+    `loss(batch, draws, progress)` returns `Losses`, `progress` being the share of the phase that
+    is done, in [0, 1), and a mean over the records: the gradients of several parts of a batch are
+    averaged. The phase runs from the share `begins` of the training to the share `ends`, at every
+    step that `every` divides. `matrices` are the hidden weights that Muon may move; embeddings and
+    the last layer are none of them.
     `shares` names an earlier phase of the same parameters whose optimizer this one uses: a penalty
     with an Adam of its own would be rescaled by it, and its weight would mean nothing.
     """
@@ -65,6 +66,15 @@ class Phase:
     every: int = 1
     matrices: Sequence[nn.Parameter] = ()
     shares: str | None = None
+    begins: float = 0.0
+    ends: float = 1.0
+
+    def span(self, steps: int) -> range:
+        """Of a training of so many steps, those between the phase's beginning and its end.
+
+        Whole steps, so that what one phase ends before is where the next one begins.
+        """
+        return range(round(self.begins * steps), round(self.ends * steps))
 
 
 class Model(nn.Module, ABC):
@@ -72,8 +82,8 @@ class Model(nn.Module, ABC):
 
     `noise_size`: standard normal numbers that one sample is made from; 0 for a model that makes
     none. `average_decay`: decay a step of the moving average of `averaged()`, whose weights are
-    the ones that are judged and registered; None for none. `prepares`: whether `prepare` is to be
-    called before the first step.
+    the ones that are judged and registered, beside the rest as it is; None for none. `prepares`:
+    whether `prepare` is to be called before the first step.
     """
 
     noise_size: int = 0
@@ -103,7 +113,7 @@ class Model(nn.Module, ABC):
     def log_likelihood(self, records: Tensor, labels: Tensor | None, draws: Draws) -> Tensor:
         """log p(record | label) of each record, (B,), in nats: exact, or a lower bound.
 
-        Raises ModelError for a model that has none, as its family's `bounded` says beforehand.
+        Raises ModelError for a model that has none, as its family's `unbounded` says beforehand.
         """
         raise ModelError(
             "Likelihoods need a model that has them, and this one makes samples only",

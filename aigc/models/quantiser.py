@@ -17,20 +17,26 @@ from torch.nn import functional
 
 from aigc.config import Config
 from aigc.layout import Layout
-from aigc.models.contract import Losses
+from aigc.models.contract import Losses, OptimizerConfig
 from aigc.models.layers import halvings
+from aigc.models.residual import ResidualBlock
 
 
-class QuantiserConfig(Config):
-    """Words of the codebook, the dimensions they are compared in, and the networks' width.
+class WordsConfig(Config):
+    """How many words there are, the dimensions they are compared in, and the networks' width.
 
-    `commitment` weighs how far the encoder is drawn to its words (β of the paper).
+    `commitment` weighs how far the encoder is drawn to its words (β of the paper). The words are
+    learned in the first `share` of the training by an `optimizer` of their own, and stay.
     """
 
-    words: int = Field(default=256, ge=2, le=65536)
-    code_size: int = Field(default=8, ge=2, le=256)
-    width: int = Field(default=32, ge=8, le=1024, multiple_of=8)
+    count: int = Field(default=256, ge=2, le=65_536)
+    code_size: int = Field(default=4, ge=2, le=256)
+    width: int = Field(default=32, ge=4, le=1024)
     commitment: float = Field(default=0.25, gt=0)
+    share: float = Field(default=0.3, gt=0, lt=1)
+    optimizer: OptimizerConfig = OptimizerConfig(
+        learning_rate=3e-3, beta2=0.98, schedule="cosine", warm_up=0.02
+    )
 
 
 class Quantised(NamedTuple):
@@ -45,12 +51,12 @@ class Quantised(NamedTuple):
 
 
 class Quantiser(nn.Module):
-    """Images in [−1, 1], (B, *layout.shape), to tokens (B, h, w) in 0 … words − 1, and back.
+    """Images in [−1, 1], (B, *layout.shape), to tokens (B, h, w) in 0 … count − 1, and back.
 
     Raises ModalityUnsupported for what is no image, or cannot be halved as often as it must.
     """
 
-    def __init__(self, config: QuantiserConfig, layout: Layout) -> None:
+    def __init__(self, config: WordsConfig, layout: Layout) -> None:
         super().__init__()
         self.config = config
         count, width = halvings(layout), config.width
@@ -58,16 +64,16 @@ class Quantiser(nn.Module):
         widths = [layout.shape[0], *([width] * count)]
         self.encoder = nn.Sequential(
             *itertools.chain.from_iterable(map(_halved, widths, widths[1:])),
-            Residual(width),
+            ResidualBlock(width, branches=1),
             nn.Conv2d(width, config.code_size, 1),
         )
-        self.words = nn.Parameter(torch.randn(config.words, config.code_size))
+        self.words = nn.Parameter(torch.randn(config.count, config.code_size))
         self.decoder = nn.Sequential(
             nn.Conv2d(config.code_size, width, 1),
-            Residual(width),
+            ResidualBlock(width, branches=1),
             *itertools.chain.from_iterable(_doubled(width) for _ in range(count)),
+            # No tanh: where most pixels are black it is saturated before anything is learned.
             nn.Conv2d(width, layout.shape[0], 3, padding=1),
-            nn.Tanh(),
         )
 
     @torch.no_grad()
@@ -78,13 +84,14 @@ class Quantiser(nn.Module):
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
         """The images in [−1, 1] that tokens (B, h, w) stand for."""
-        return self._drawn(functional.normalize(self.words, dim=1)[tokens])
+        return self._drawn(functional.normalize(self.words, dim=1)[tokens]).clamp(-1, 1)
 
     def losses(self, images: Tensor) -> Losses:
         """The loss, and beside it its parts: means over the records.
 
         Squared errors are summed over a record, of its pixels and of its codes. The decoder's
-        gradient goes straight through the choice of words.
+        gradient goes straight through the choice of words. `used` is the perplexity of the words
+        of these images: how many there would be if all were equally frequent.
         """
         found = self._quantised(images)
         passed = found.features + (found.codes - found.features).detach()
@@ -95,6 +102,7 @@ class Quantiser(nn.Module):
             "loss": reconstruction + codebook + self.config.commitment * commitment,
             "reconstruction": reconstruction.detach(),
             "codebook": codebook.detach(),
+            "used": perplexity(found.tokens, self.config.count),
         }
 
     def _quantised(self, images: Tensor) -> Quantised:
@@ -109,22 +117,11 @@ class Quantiser(nn.Module):
         return images
 
 
-class Residual(nn.Module):
-    """Features (B, width, h, w) with what a 3×3 and a 1×1 convolution make of them added."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.blocks = nn.Sequential(
-            nn.GroupNorm(8, width),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 1),
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        added: Tensor = features + self.blocks(features)
-        return added
+def perplexity(tokens: Tensor, count: int) -> Tensor:
+    """exp of the entropy of how often each of `count` tokens occurs, (), in 1 … count."""
+    shares = tokens.flatten().bincount(minlength=count) / tokens.numel()
+    entropy: Tensor = torch.special.entr(shares).sum()
+    return entropy.exp()
 
 
 def _halved(fewer: int, more: int) -> list[nn.Module]:

@@ -5,13 +5,15 @@ pair encoding, Sennrich et al. 2016). Token 0 is the end: it follows a text that
 its record, and what comes after it is IGNORED. A text that fills its record has no end, since it
 goes on in the next one.
 
-An image's token is the joint value of a patch of pixels, each rounded to one of a few levels.
+An image's token is the joint value of a patch of pixels, each rounded to one of a few levels, or a
+word that is learned for a place of a coarser grid.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +27,9 @@ from aigc.data.batches import Batch
 from aigc.errors import ModalityUnsupported
 from aigc.layout import Layout
 from aigc.modalities.text import boundary
+from aigc.models.contract import Losses, Phase
 from aigc.models.layers import image_shape
+from aigc.models.quantiser import Quantiser, WordsConfig
 from aigc.seeding import Draws
 
 END = 0
@@ -76,6 +80,10 @@ class Tokens(nn.Module, ABC):
         """Read the vocabulary off the training data, in one pass."""
         return None
 
+    def phases(self) -> Sequence[Phase]:
+        """What teaches the tokens themselves, before they are predicted."""
+        return ()
+
 
 class PatchTokens(Tokens):
     """Images whose pixels are rounded to `levels`, patch by patch of one channel, row by row.
@@ -121,6 +129,33 @@ class PatchTokens(Tokens):
 
     def _powers(self, device: torch.device) -> Tensor:
         return self.levels ** torch.arange(self.patch**2, device=device)
+
+
+class WordTokens(Tokens):
+    """Images as the words of a quantiser, row by row; learned first, and then left as they are."""
+
+    is_grid = True
+
+    def __init__(self, layout: Layout, config: WordsConfig) -> None:
+        quantiser = Quantiser(config, layout)
+        super().__init__(layout, config.count, math.prod(quantiser.grid))
+        self.config, self.quantiser = config, quantiser
+
+    def encode(self, records: Tensor, draws: Draws) -> Tensor:
+        return self.quantiser.encode(records).flatten(1)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        return self.quantiser.decode(tokens.view(len(tokens), *self.quantiser.grid))
+
+    def sizes(self) -> Tensor:
+        return torch.full((self.vocabulary,), self.layout.size // self.length)
+
+    def phases(self) -> Sequence[Phase]:
+        parameters, config = list(self.quantiser.parameters()), self.config
+        return [Phase("words", parameters, self._loss, config.optimizer, ends=config.share)]
+
+    def _loss(self, batch: Batch, draws: Draws, progress: float) -> Losses:
+        return self.quantiser.losses(batch.records)
 
 
 class TextTokens(Tokens):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from aigc.models.contract import Model
+from aigc.models.contract import Model, Phase
 
 
 class MovingAverage(nn.Module):
@@ -31,6 +31,21 @@ class MovingAverage(nn.Module):
         # as averaging them. These are the parameters themselves, whose data may be exchanged.
         self._averages: list[Tensor] = list(self.module.parameters())
         self._weights: list[Tensor] = list(network.parameters())
+
+    def begins(self, phases: Sequence[Phase], steps: int) -> int:
+        """The step to update it from, of so many: the first one at which a phase moves its weights.
+
+        If it counted the steps before, it would take the random weights for long known ones.
+        """
+        mine = {id(weight) for weight in self._weights}
+        return min(
+            (
+                phase.span(steps).start
+                for phase in phases
+                if not mine.isdisjoint(map(id, phase.parameters))
+            ),
+            default=0,
+        )
 
     @torch.no_grad()
     def update(self) -> None:

@@ -2,7 +2,7 @@
 
 for each step:
     batch ← stream
-    for each phase that is due:
+    for each phase whose span the step is in, and that is due:
         gradients of its loss with respect to its parameters alone, added up over the parts of the
             batch, and averaged over the workers
         one step of its optimizer
@@ -86,9 +86,13 @@ class _Steps:
 
     def __init__(self, state: TrainingState, config: TrainingConfig, runtime: Runtime) -> None:
         self._state, self._config, self._world = state, config, runtime.world
+        self._spans = [phase.span(config.steps) for phase in state.phases]
         self._averagers = [
             GradientAverager(phase.parameters, runtime.world) for phase in state.phases
         ]
+        self._averaged_from = (
+            state.average.begins(state.phases, config.steps) if state.average is not None else 0
+        )
         self._arithmetic = Arithmetic(config.execution, runtime.world.device)
         self._arithmetic.arrange(state.model)
 
@@ -97,9 +101,9 @@ class _Steps:
         state = self._state
         parts = list(self._parts(batch))
         for number, phase in enumerate(state.phases):
-            if state.step % phase.every == 0:
+            if state.step in self._spans[number] and state.step % phase.every == 0:
                 self._run(number, parts, meter)
-        if state.average is not None:
+        if state.average is not None and state.step >= self._averaged_from:
             state.average.update()
 
     def _parts(self, batch: Batch) -> Iterator[tuple[Batch, Draws]]:
@@ -113,23 +117,26 @@ class _Steps:
 
     def _run(self, number: int, parts: Sequence[tuple[Batch, Draws]], meter: Meter) -> None:
         phase, optimizer = self._state.phases[number], self._state.optimizers[number]
+        span = self._spans[number]
+        done = self._state.step - span.start
         optimizer.zero_grad()
         buffers = self._buffers() if len(parts) > 1 else []
         for part, draws in parts[:-1]:
-            self._backward(phase, part, draws, meter)
+            self._backward(phase, part, draws, done / len(span), meter)
             _restore(buffers)
         with self._averagers[number].averaging():
-            self._backward(phase, *parts[-1], meter)
+            self._backward(phase, *parts[-1], done / len(span), meter)
         # In the middle of the step: neither the first rate nor the last one is 0.
-        optimizer.step((self._state.step + 0.5) / self._config.steps)
+        optimizer.step((done + 0.5) / len(span))
 
     def _buffers(self) -> list[tuple[Tensor, Tensor]]:
         """The buffers and their values: what a forward moves, as spectral normalisation's power
         iteration does, has to move once for the whole batch."""
         return [(buffer, buffer.clone()) for buffer in self._state.model.buffers()]
 
-    def _backward(self, phase: Phase, batch: Batch, draws: Draws, meter: Meter) -> None:
-        progress = self._state.step / self._config.steps
+    def _backward(
+        self, phase: Phase, batch: Batch, draws: Draws, progress: float, meter: Meter
+    ) -> None:
         with self._arithmetic.autocast():
             losses = phase.loss(batch, draws, progress)
         loss = losses["loss"]

@@ -14,7 +14,7 @@ from aigc.models.contract import OptimizerConfig, Phase
 
 
 def rate(config: OptimizerConfig, progress: float) -> float:
-    """The learning rate at a share of the training, in (0, 1)."""
+    """The learning rate at a share of the phase, in (0, 1)."""
     if progress < config.warm_up:
         return config.learning_rate * progress / config.warm_up
     return config.learning_rate * _remaining(config, progress)

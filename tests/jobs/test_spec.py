@@ -137,6 +137,11 @@ extra: 1
          "with the smaller number, as 2..4"),
         (TRAIN, "coverage_5k]", "nats_per_byte, elbo]", "9: evaluation.metrics: must not name "
          "nats_per_byte, elbo: a gan has no bound on the likelihood"),
+        (changed(TRAIN, "coverage_5k]", "elbo]"), "gan, recipe: hinge", "attention, words: {}",
+         "9: evaluation.metrics: must not name elbo: with model.words there is no bound on the "
+         "likelihood of pixels"),
+        (TRAIN, "gan, recipe: hinge", "attention, words: {share: 1.0}", "4: model.words.share: "
+         "must be less than 1 (got 1.0)"),
         (TRAIN, "gan, recipe: hinge", "vae, decoder: gaussian, binarise: true", "4: model: "
          "binarise needs the decoder bernoulli"),
         (TRAIN, "gan, recipe: hinge", "classifier", "9: evaluation.metrics: must be empty: "
@@ -175,6 +180,11 @@ def test_a_mistake_says_where_it_is_and_what_is_right(
 @pytest.mark.parametrize("text", [TRAIN, EVALUATE, GENERATE])
 def test_what_is_right_is_accepted(text: str) -> None:
     check(parse(text.encode(), "a.yaml"))
+
+
+def test_only_words_take_its_likelihood_from_a_transformer() -> None:
+    bounded = changed(TRAIN, "coverage_5k]", "elbo]")
+    check(parse(changed(bounded, "gan, recipe: hinge", "attention").encode(), "a.yaml"))
 
 
 def test_a_set_value_is_checked_and_named(tmp_path: Path) -> None:

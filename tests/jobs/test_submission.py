@@ -20,7 +20,7 @@ from jobs.run import execute, require_passed
 from jobs.source import parse
 from jobs.spec import Spec, Train, check, load
 from jobs.specs import SPECS
-from jobs.submission import Attempt, Session, open_session, prepare
+from jobs.submission import Attempt, Session, Submission, open_session, prepare
 
 VAE = SPECS / "tiny" / "vae.yaml"
 GENERATE = """kind: generate
@@ -128,12 +128,32 @@ def test_a_model_that_is_not_there_is_refused(session: Session) -> None:
         prepare(generate(GENERATE.replace("toy@1", "toy@2")), session)
 
 
-def test_a_model_that_cannot_do_it_is_refused_by_the_field(session: Session) -> None:
-    elbo = GENERATE + "evaluation: {metrics: [elbo]}\n"
-    with pytest.raises(SpecInvalid) as error:
-        prepare(generate(elbo), session)
+def asking_likelihoods(session: Session, recipe: str, *settings: str) -> Submission:
+    """A generation that is to be judged by likelihoods, with a model of that recipe, just made."""
+    name = f"{recipe}-{len(settings)}"
+    toy = ["training.steps=2", "evaluation.metrics=[]", f"registry={{model: {name}}}"]
+    execute(prepare(load(SPECS / "tiny" / f"{recipe}.yaml", [*toy, *settings]), session), session)
+    text = GENERATE.replace("toy@1", f"{name}@1") + "evaluation: {metrics: [log_likelihood]}\n"
+    source = parse(text.encode(), "night.yaml")
+    return prepare(check(source), session, source)
 
-    assert [problem.path for problem in error.value.problems] == [("evaluation", "metrics")]
+
+@pytest.mark.parametrize(
+    ("recipe", "settings"), [("gan", []), ("attention", ["model.words={count: 8, width: 8}"])]
+)
+def test_a_model_that_cannot_do_it_is_refused_by_the_field(
+    recipe: str, settings: list[str], session: Session
+) -> None:
+    with pytest.raises(SpecInvalid) as error:
+        asking_likelihoods(session, recipe, *settings)
+
+    (problem,) = error.value.problems
+    assert str(problem).startswith("night.yaml:6: evaluation.metrics: must not name log_likelihood")
+    assert "@1 has no bound on the likelihood" in str(problem)
+
+
+def test_a_model_that_has_likelihoods_is_asked_for_them(session: Session) -> None:
+    assert asking_likelihoods(session, "attention").model is not None
 
 
 def test_likelihoods_train_no_extractor(session: Session) -> None:

@@ -17,7 +17,9 @@ from aigc.models.artifact import load_model, save_model
 from aigc.models.attention import AttentionConfig
 from aigc.models.classifier import ClassifierConfig
 from aigc.models.gan import GANConfig
+from aigc.models.quantiser import WordsConfig
 from aigc.models.vae import VAEConfig
+from aigc.seeding import sample_noise
 from aigc.training.tensors import HASHES, PLAIN, TENSORS
 
 LAYOUT = Layout(modality="image", shape=(1, 8, 8), labels=tuple("0123456789"))
@@ -27,6 +29,9 @@ CONFIGS: dict[str, ModelConfig] = {
     "article": GANConfig(recipe="article", width=16),
     "vae": VAEConfig(latent_size=4, width=8, mixture=2),
     "attention": AttentionConfig(width=8, depth=1, heads=2),
+    "words": AttentionConfig(
+        width=8, depth=1, heads=2, words=WordsConfig(count=16, code_size=4, width=8)
+    ),
     "classifier": ClassifierConfig(width=4),
 }
 
@@ -52,6 +57,16 @@ def test_a_model_comes_back_as_it_was_saved(name: str, tmp_path: Path) -> None:
     loaded = artifact.model.state_dict()
     assert loaded.keys() == model.state_dict().keys()
     assert all(torch.equal(loaded[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "classifier"])
+def test_a_model_that_comes_back_makes_the_same_samples(name: str, tmp_path: Path) -> None:
+    model, labels = build(CONFIGS[name], LAYOUT, seed=5).eval(), torch.tensor([0, 7])
+    save_model(tmp_path, model, CONFIGS[name], TRAINED_ON)
+    noise = sample_noise([1, 2], model.noise_size)
+    with torch.no_grad():
+        loaded = load_model(tmp_path).model.sample(noise, labels)
+        assert torch.equal(loaded, model.sample(noise, labels))
 
 
 def test_the_digest_names_the_weights_and_the_configuration(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from aigc.models.attention import AttentionConfig
 from aigc.models.classifier import ClassifierConfig
 from aigc.models.contract import Batch, Phase
 from aigc.models.gan import GANConfig
+from aigc.models.quantiser import WordsConfig
 from aigc.models.vae import VAEConfig
 from aigc.seeding import Draws, sample_noise
 
@@ -31,6 +32,7 @@ GENERATIVE = [
     VAEConfig(width=8, latent_size=4, mixture=2),
     VAEConfig(width=8, latent_size=4, mixture=0, decoder="gaussian"),
     AttentionConfig(width=8, depth=1, heads=2, dropout=0.1),
+    AttentionConfig(width=8, depth=1, heads=2, words=WordsConfig(count=16, code_size=4, width=8)),
     VAEConfig(width=8, latent_size=4, binarise=True, free_bits=0.1),
 ]
 EVERY = [*GENERATIVE, ClassifierConfig(width=4)]

@@ -9,8 +9,10 @@ from torch import Tensor
 from aigc.data.catalog import Dataset
 from aigc.data.stream import Stream
 from aigc.models import ModelConfig, build
+from aigc.models.attention import AttentionConfig
 from aigc.models.contract import OptimizerConfig
 from aigc.models.gan import GANConfig
+from aigc.models.quantiser import WordsConfig
 from aigc.models.vae import VAEConfig
 from aigc.training.config import ExecutionConfig, TrainingConfig
 from aigc.training.loop import Runtime, train
@@ -21,6 +23,13 @@ OPTIMIZER = OptimizerConfig(learning_rate=1e-4)
 MODELS: dict[str, ModelConfig] = {
     "gan": GANConfig(width=8, latent_size=8, generator=OPTIMIZER, discriminator=OPTIMIZER),
     "vae": VAEConfig(width=8, latent_size=4, mixture=0, optimizer=OPTIMIZER),
+    "words": AttentionConfig(
+        width=16,
+        depth=1,
+        heads=2,
+        words=WordsConfig(count=16, width=8, share=0.5, optimizer=OPTIMIZER),
+        optimizer=OPTIMIZER,
+    ),
 }
 
 

@@ -18,6 +18,7 @@ from aigc.models.attention import AttentionConfig
 from aigc.models.classifier import ClassifierConfig
 from aigc.models.contract import OptimizerConfig
 from aigc.models.gan import GANConfig
+from aigc.models.quantiser import WordsConfig
 from aigc.models.vae import VAEConfig
 from aigc.training import gradients
 from aigc.training.config import TrainingConfig
@@ -38,6 +39,13 @@ FAMILIES: dict[str, ModelConfig] = {
         recipe="wgan-gp", width=8, latent_size=8, augment=True, generator=CALM, discriminator=CALM
     ),
     "attention": AttentionConfig(width=16, depth=2, heads=2, dropout=0.1, optimizer=CALM),
+    "attention, words": AttentionConfig(
+        width=16,
+        depth=2,
+        heads=2,
+        words=WordsConfig(count=16, code_size=4, width=8, share=0.5, optimizer=CALM),
+        optimizer=CALM,
+    ),
     "vae": VAEConfig(width=8, latent_size=4, mixture=0, optimizer=CALM),
     "classifier": ClassifierConfig(width=4, optimizer=CALM),
 }

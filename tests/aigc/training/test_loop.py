@@ -1,25 +1,31 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aigc.data.catalog import Dataset
 from aigc.data.stream import Stream
 from aigc.errors import ArtifactCorrupt, TrainingDiverged
 from aigc.models import ModelConfig, build
+from aigc.models.attention import Attention, AttentionConfig
 from aigc.models.classifier import ClassifierConfig
 from aigc.models.contract import Batch, Losses, Model, OptimizerConfig, Phase
 from aigc.models.gan import GANConfig
+from aigc.models.quantiser import WordsConfig
 from aigc.models.vae import VAEConfig
 from aigc.seeding import Draws
-from aigc.training.average import averaged_weights
+from aigc.training.average import averaged_weights, moving_average
 from aigc.training.checkpoint import restore_newest, save_checkpoint
 from aigc.training.config import TrainingConfig
 from aigc.training.loop import Runtime, Sums, train
+from aigc.training.optimizers import PhaseOptimizer
 from aigc.training.state import TrainingState
 from aigc.training.world import World
 
@@ -32,6 +38,10 @@ MODELS: dict[str, ModelConfig] = {
     "wgan-gp": GANConfig(recipe="wgan-gp", width=8, latent_size=8),
     "vae": VAEConfig(width=8, latent_size=4, mixture=2),
     "classifier": ClassifierConfig(width=4),
+    # Words are learned until step 6: both stops are in the middle of a phase.
+    "words": AttentionConfig(
+        width=16, depth=1, heads=2, words=WordsConfig(count=16, code_size=4, width=8, share=0.5)
+    ),
 }
 
 
@@ -166,6 +176,108 @@ def test_a_phase_runs_at_its_own_interval(digits: Dataset) -> None:
     )
 
     assert model.steps == 2
+
+
+class Listening(Exploding):
+    """Writes down what the losses of an early and a late phase are told."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset)
+        self.other = torch.nn.Parameter(torch.ones(1))
+        self.heard: dict[str, list[float]] = {"early": [], "late": []}
+
+    def phases(self) -> list[Phase]:
+        return [
+            Phase("early", [self.weight], self._hear("early", self.weight), ends=0.25),
+            Phase("late", [self.other], self._hear("late", self.other), begins=0.25),
+        ]
+
+    def averaged(self) -> torch.nn.Module:
+        return torch.nn.ParameterList([self.other])
+
+    def _hear(self, name: str, weight: torch.Tensor) -> Callable[[Batch, Draws, float], Losses]:
+        def loss(batch: Batch, draws: Draws, progress: float) -> Losses:
+            self.heard[name].append(progress)
+            return {"loss": weight.sum()}
+
+        return loss
+
+
+class Hearing(PhaseOptimizer):
+    def __init__(self, phase: Phase) -> None:
+        super().__init__(phase)
+        self.heard: list[float] = []
+
+    def step(self, progress: float) -> None:
+        self.heard.append(progress)
+        super().step(progress)
+
+
+def test_a_phase_runs_in_its_span_and_is_told_how_much_of_it_is_done(digits: Dataset) -> None:
+    model, notes = Listening(digits), Notes()
+    state = TrainingState(model)
+    heard = [Hearing(phase) for phase in state.phases]
+    state.optimizers = list(heard)
+    train(state, Stream(digits, "train", CONFIG.batch_size, CONFIG.seed), CONFIG, notes.runtime())
+
+    early, late = (heard[n].heard for n in range(2))
+    assert model.heard == {
+        "early": pytest.approx([n / 3 for n in range(3)]),
+        "late": pytest.approx([n / 9 for n in range(9)]),
+    }
+    assert early == pytest.approx([(n + 0.5) / 3 for n in range(3)])
+    assert late == pytest.approx([(n + 0.5) / 9 for n in range(9)])
+    assert [set(losses(notes, step)) for step in notes.reports] == [
+        {"early/loss", "late/loss"},
+        {"late/loss"},
+        {"late/loss"},
+    ]
+
+
+@given(st.floats(0, 1), st.integers(1, 1000))
+def test_phases_that_follow_each_other_share_the_steps(share: float, steps: int) -> None:
+    first, second = Phase("a", [], _none, ends=share), Phase("b", [], _none, begins=share)
+    assert [*first.span(steps), *second.span(steps)] == list(range(steps))
+
+
+def _none(batch: Batch, draws: Draws, progress: float) -> Losses:
+    return {}
+
+
+def test_the_average_begins_with_the_phase_that_moves_it(digits: Dataset) -> None:
+    state = TrainingState(Listening(digits))
+    state.model.average_decay = 0.9
+    state.average = moving_average(state.model)
+    train(state, Stream(digits, "train", CONFIG.batch_size, CONFIG.seed), CONFIG, Notes().runtime())
+
+    assert state.average is not None
+    assert int(state.average.n_averaged) == 9
+
+
+def test_words_are_judged_as_the_transformer_knew_them(digits: Dataset) -> None:
+    state, stream = begin(MODELS["words"], digits)
+    model = state.model
+    assert isinstance(model, Attention)
+    parts = model.tokens, model.transformer
+    at_step: dict[int, list[torch.Tensor]] = {}
+
+    def save(state: TrainingState, sums: Sums) -> None:
+        at_step[state.step] = weights(model.tokens)
+
+    runtime = dataclasses.replace(Notes().runtime(), save=save)
+    train(state, stream, CONFIG.model_copy(update={"checkpoint_every": 3}), runtime)
+    words, transformer = map(weights, parts)
+    with averaged_weights(model, state.average):
+        judged_words, judged_transformer = map(weights, parts)
+
+    assert not all(map(torch.equal, at_step[3], at_step[6]))
+    assert all(map(torch.equal, at_step[6], words))
+    assert all(map(torch.equal, words, judged_words))
+    assert not all(map(torch.equal, transformer, judged_transformer))
+
+
+def weights(network: torch.nn.Module) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in network.parameters()]
 
 
 def test_the_average_is_in_the_model_only_inside_the_block(digits: Dataset) -> None:
