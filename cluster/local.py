@@ -53,6 +53,7 @@ class LocalRay:
         ray.init(
             address="local",
             num_cpus=int(self.capacity().nodes[0].cpus),
+            include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )

@@ -13,6 +13,7 @@ import pytest
 import torch
 from numbered import Numbered, make_numbered
 
+import cluster  # noqa: F401  # Ray reads what it sets: before a test imports Ray
 from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
 

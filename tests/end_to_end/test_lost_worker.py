@@ -1,15 +1,22 @@
-"""A worker that is killed: the run goes on from its last checkpoint, to the same last bit."""
+"""A worker or a node that is killed: the run goes on from its last checkpoint, to the same last
+bit."""
 
 from __future__ import annotations
 
+import gc
 import json
+import logging
 import os
 import signal
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import pytest
+import ray
 import torch
+from ray.cluster_utils import Cluster
 from safetensors.torch import load_file
 
 from aigc.data.batches import Batch
@@ -42,15 +49,40 @@ KILLED_AT = 13
 class KillingRay(LocalRay):
     """A local Ray whose worker `rank` kills itself in a step, until it has left `times` marks."""
 
+    with_its_node = False
+
     def __init__(self, scratch: Path, marks: Path, rank: int, times: int) -> None:
         super().__init__(scratch)
         self._marks, self._rank, self._times = marks, rank, times
 
     def train(self, worker: Worker, resources: Resources) -> None:
-        super().train(mortal(worker, self._marks, self._rank, self._times), resources)
+        killed = mortal(worker, self._marks, self._rank, self._times, self.with_its_node)
+        super().train(killed, resources)
 
 
-def mortal(worker: Worker, marks: Path, rank: int, times: int) -> Worker:
+class KillingCluster(KillingRay):
+    """Three nodes of one CPU, each a Ray of its own; the worker kills its node's first process."""
+
+    with_its_node = True
+
+    def __enter__(self) -> Self:
+        self._nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        for _ in range(3):
+            self._nodes.add_node(num_cpus=1)
+        ray.init(self._nodes.address, log_to_driver=False, logging_level=logging.ERROR)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__(*exception)
+        self._nodes.shutdown()
+        del self._nodes
+        with warnings.catch_warnings():
+            # Ray leaves the processes that it has ended to nobody.
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+
+
+def mortal(worker: Worker, marks: Path, rank: int, times: int, with_its_node: bool) -> Worker:
     """`worker`, killed by SIGKILL. Nested, so that Ray sends it by value."""
 
     def run(world: World) -> None:
@@ -63,7 +95,8 @@ def mortal(worker: Worker, marks: Path, rank: int, times: int) -> Worker:
             left = len(list(marks.iterdir()))
             if world.rank == rank and first + steps[0] == KILLED_AT and left < times:
                 (marks / f"{left}").touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getppid() if with_its_node else os.getpid(), signal.SIGKILL)
+                signal.pause()
             taken(self, batch, meter)
 
         with pytest.MonkeyPatch.context() as patched:
@@ -92,6 +125,14 @@ def weights(submission: Submission) -> dict[str, torch.Tensor]:
 
 def statuses(session: Session) -> list[str]:
     return [run.info.status for run in session.tracking.client.search_runs(["1"])]
+
+
+@pytest.fixture
+def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that gives up on a silent node after seconds, instead of half a minute."""
+    for name, value in {"period": 500, "timeout": 1000, "failure_threshold": 3}.items():
+        unit = "" if name == "failure_threshold" else "_ms"
+        monkeypatch.setenv(f"RAY_health_check_{name}{unit}", str(value))
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +179,21 @@ def test_losing_workers_too_often_ends_in_a_sentence_and_can_be_gone_on_from(
 
     with session.place:
         execute(submission, session)
+    assert statuses(session) == ["FINISHED"]
+    expected, found = weights(undisturbed), weights(submission)
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
+@pytest.mark.usefixtures("prompt")
+def test_a_killed_node_is_done_without(undisturbed: Submission, tmp_path: Path) -> None:
+    session, submission = opened(tmp_path / "workspace")
+    (tmp_path / "marks").mkdir()
+    place = KillingCluster(session.workspace.root / "ray", tmp_path / "marks", rank=1, times=1)
+    with place:
+        execute(submission, replace(session, place=place))
+        nodes = [node["Alive"] for node in ray.nodes()]
+
+    assert sorted(nodes) == [False, True, True, True]
     assert statuses(session) == ["FINISHED"]
     expected, found = weights(undisturbed), weights(submission)
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
