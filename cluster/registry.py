@@ -20,7 +20,7 @@ from cluster.code import code_digest
 from cluster.errors import ModelNotFound, NoChampion
 from cluster.evaluation import Evaluation
 from cluster.judgement import Verdict
-from cluster.tracking import SUBMISSION_TAG, TrackedRun, Tracking, answered
+from cluster.tracking import SUBMISSION_TAG, Tracking, answered
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 MODEL_FOLDER = "model"
@@ -103,7 +103,7 @@ class Registry:
         self._client = tracking.client
 
     def register(
-        self, name: str, run: TrackedRun, submission: str, digest: str, tags: Mapping[str, str]
+        self, name: str, run_id: str, submission: str, digest: str, tags: Mapping[str, str]
     ) -> ModelVersion:
         """The version that a submission made; registered now unless it already was.
 
@@ -116,8 +116,8 @@ class Registry:
         all_tags = {**own, **tags}
         with answered():
             self._ensure(name)
-            source = f"runs:/{run.run_id}/{MODEL_FOLDER}"
-            made = self._client.create_model_version(name, source, run.run_id, tags=all_tags)
+            source = f"runs:/{run_id}/{MODEL_FOLDER}"
+            made = self._client.create_model_version(name, source, run_id, tags=all_tags)
             self._client.set_registered_model_alias(name, CHALLENGER, str(made.version))
         return self._version(made)
 
