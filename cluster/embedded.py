@@ -7,6 +7,7 @@ side: they are run once on a machine, in the user's cache folder.
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -76,7 +77,8 @@ def _migrate(store: Path) -> None:
 
 
 def _fresh(store: Path) -> Path:
-    """The name of a file that becomes `store`; what a crash left under it is removed."""
-    partial = store.with_name(f".{store.name}.partial")
-    partial.unlink(missing_ok=True)
-    return partial
+    """The name of a file that becomes `store`. What a crash left is removed, and no name used
+    twice: MLflow keeps connections open by it."""
+    for left in store.parent.glob(f".{store.name}.*.partial"):
+        left.unlink()
+    return store.with_name(f".{store.name}.{secrets.token_hex(4)}.partial")

@@ -29,8 +29,8 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 EXPERIMENT = "aigc"
 SUBMISSION_TAG = "aigc.submission"
 
+# Without BAD_REQUEST, which MLflow also says when its database fails.
 _REFUSALS = {
-    "BAD_REQUEST",
     "INVALID_PARAMETER_VALUE",
     "INVALID_STATE",
     "MALFORMED_REQUEST",
