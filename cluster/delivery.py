@@ -88,19 +88,30 @@ class Delivery:
     def drain(self) -> None:
         """Deliver what there is. Raises TrackingUnavailable, and DataError for a damaged file."""
         with exclusive(self._run.delivery_lock):
-            progress = self._progress = Progress.of(self._run, self._tracking.store)
-            if not progress.is_behind(self._run):
+            self._progress = Progress.of(self._run, self._tracking.store)
+            if not self._progress.is_behind(self._run):
                 return
-            outbox = JournalReader(self._run.outbox, progress.outbox)
-            for entry in outbox:
-                if "end" in entry:
-                    self._drain_journal()
-                if self._halt.is_set():
-                    return
-                self._deliver(entry)
-                progress.outbox = outbox.offset
-                progress.note(self._run)
-            self._drain_journal()
+            self._tracking.silence = None
+            try:
+                self._drain_outbox()
+                self._drain_journal()
+            except RunMissing:
+                raise
+            except TrackingUnavailable as silence:
+                self._tracking.silence = silence
+                raise
+
+    def _drain_outbox(self) -> None:
+        progress = self._progress
+        outbox = JournalReader(self._run.outbox, progress.outbox)
+        for entry in outbox:
+            if "end" in entry:
+                self._drain_journal()
+            if self._halt.is_set():
+                return
+            self._deliver(entry)
+            progress.outbox = outbox.offset
+            progress.note(self._run)
 
     def _drain_journal(self) -> None:
         progress = self._progress

@@ -52,8 +52,8 @@ def begin_run(
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """The record of one submission. Its methods raise WorkspaceUnwritable; only `settle` and
-    `run_id` ask MLflow for anything."""
+    """The record of one submission. Its methods raise WorkspaceUnwritable; only `settle`,
+    `deliver` and `run_id` ask MLflow for anything."""
 
     tracking: Tracking
     folder: RunFolder
@@ -70,7 +70,12 @@ class TrackedRun:
         return noted
 
     def settle(self) -> None:
-        """Deliver what there is, now. Raises TrackingUnavailable."""
+        """Deliver what there is. Raises TrackingUnavailable, at once while MLflow is silent."""
+        assert self.tracking.client
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Deliver what there is, though MLflow was silent before. Raises TrackingUnavailable."""
         Delivery(self.tracking, self.folder).drain()
 
     def describe(self, spec: Mapping[str, Any], document: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 
 from aigc.errors import ArtifactCorrupt
 from aigc.models.artifact import load_model
@@ -100,7 +101,11 @@ class Registry:
     """The registered models of one MLflow store."""
 
     def __init__(self, tracking: Tracking) -> None:
-        self._client = tracking.client
+        self._tracking = tracking
+
+    @property
+    def _client(self) -> MlflowClient:
+        return self._tracking.client
 
     def register(
         self, name: str, run_id: str, submission: str, digest: str, tags: Mapping[str, str]

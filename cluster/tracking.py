@@ -74,20 +74,32 @@ def _is_refusal(error: Exception) -> bool:
 
 
 class Tracking:
-    """One MLflow store and the experiment in it; asked only when it is needed."""
+    """One MLflow store and the experiment in it; asked only when it is needed.
+
+    A circuit breaker: once a delivery has met `silence`, nobody else waits for the same until the
+    next delivery tries again.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.uri = workspace.tracking_uri
+        self.silence: TrackingUnavailable | None = None
 
     @property
     def store(self) -> str:
         """A digest of where the store is, since the address may hold a password."""
         return digest_of(self.uri)
 
-    @cached_property
+    @property
     def client(self) -> MlflowClient:
-        """MLflow's client; an embedded store is made now. Raises TrackingUnavailable."""
+        """MLflow's client. Raises TrackingUnavailable, at once while the store is silent."""
+        if self.silence is not None:
+            raise TrackingUnavailable(self.silence.what, self.silence.next_step)
+        return self._connected
+
+    @cached_property
+    def _connected(self) -> MlflowClient:
+        """The client; an embedded store is made now."""
         with answered():
             embedded, artifacts = self.workspace.embedded_store, self.workspace.artifact_location
             if embedded is not None and artifacts is not None:

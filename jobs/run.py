@@ -96,7 +96,7 @@ def _settling(tracked: TrackedRun, session: Session) -> Iterator[None]:
         yield
     finally:
         try:
-            tracked.settle()
+            tracked.deliver()
         except FactoryError as error:
             session.reporter.say(
                 f"{error.what}; {waiting(tracked)} entries wait in {tracked.folder.path} and will "
