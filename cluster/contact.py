@@ -140,9 +140,14 @@ def _deliver_all(tracking: Tracking, halt: threading.Event) -> None:
 
 
 def _waiting(run: RunFolder, progress: Progress) -> int:
-    entries = sum(1 for _ in JournalReader(run.outbox, progress.outbox))
-    journal = JournalReader(run.journal, progress.journal)
-    return entries + sum(len(entry.get("figures", ".")) for entry in journal)
+    """Entries of the outbox, points and pictures; as far as a damaged file can be read."""
+    waits = 0
+    with suppress(DataError):
+        for _ in JournalReader(run.outbox, progress.outbox):
+            waits += 1
+        for entry in JournalReader(run.journal, progress.journal):
+            waits += len(entry.get("figures", "."))
+    return waits
 
 
 def _standing(run: RunFolder) -> tuple[int, str | None, str | None]:

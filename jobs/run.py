@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from aigc.errors import DataError, FactoryError, Preempted
+from aigc.errors import DataError, FactoryError, Preempted, WorkspaceUnwritable
 from cluster.contact import delivering, waiting
 from cluster.errors import GateRefused, TrackingUnavailable
 from cluster.record import TrackedRun
@@ -78,15 +78,21 @@ def _closing(tracked: TrackedRun, session: Session) -> Iterator[None]:
     try:
         yield
     except Preempted:
-        tracked.end("KILLED")
+        _end(tracked, "KILLED")
         raise
     except Exception:
-        tracked.end("FAILED")
+        _end(tracked, "FAILED")
         raise
     except BaseException:
-        tracked.end("KILLED")
+        _end(tracked, "KILLED")
         session.reporter.say("stopped: submit the same spec again to go on from where it was")
         raise
+
+
+def _end(tracked: TrackedRun, status: str) -> None:
+    """Close the run; that the disk is full must not hide why it ends."""
+    with suppress(WorkspaceUnwritable):
+        tracked.end(status)
 
 
 @contextmanager
