@@ -14,11 +14,12 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mlflow.entities import Dataset as MlflowDataset
-from mlflow.entities import DatasetInput, InputTag, Metric, Param
+from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Param
 from mlflow.tracking.multimedia import compress_image_size
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES, MLFLOW_PARENT_RUN_ID
 from PIL import Image, UnidentifiedImageError
@@ -147,6 +148,7 @@ class Delivery:
         except TrackingRefused as refusal:
             if send is Delivery._begin:
                 raise TrackingUnavailable(refusal.what, refusal.next_step) from refusal
+            self._require_run()
             self._put_aside(entry, refusal)
 
     def _put_aside(self, entry: Entry, refusal: TrackingRefused) -> None:
@@ -201,13 +203,33 @@ class Delivery:
 
     def _log(self, points: list[Metric]) -> None:
         for start in range(0, len(points), BATCH_POINTS):
-            some = points[start : start + BATCH_POINTS]
-            try:
-                with answered():
-                    self._tracking.client.log_batch(self._run_id, metrics=some)
-            except TrackingRefused as refusal:
-                self._put_aside({"figures": {some[0].key: len(some)}}, refusal)
-            self.points += len(some)
+            self._send(points[start : start + BATCH_POINTS])
+
+    def _send(self, points: list[Metric]) -> None:
+        """Send points in one call; of a batch that is refused, all but the points that are why."""
+        try:
+            with answered():
+                self._tracking.client.log_batch(self._run_id, metrics=points)
+            self.points += len(points)
+        except TrackingRefused as refusal:
+            self._require_run()
+            if len(points) > 1:
+                half = len(points) // 2
+                self._send(points[:half])
+                self._send(points[half:])
+            else:
+                self._put_aside(dict(points[0]), refusal)
+
+    def _require_run(self) -> None:
+        """Raise RunMissing if somebody has deleted the run: it refuses everything then."""
+        with suppress(TrackingRefused), answered():
+            found = self._tracking.client.get_run(self._run_id)
+            if found.info.lifecycle_stage == LifecycleStage.ACTIVE:
+                return
+        raise RunMissing(
+            f"the run of {self._run.submission} was deleted in MLflow",
+            f"Restore it there, or remove {self._run.path}",
+        )
 
     def _attach(self, entry: Entry) -> None:
         path = _there(Path(entry["attach"]))

@@ -14,7 +14,7 @@ FactoryError (aigc.errors)
     ├── SubmissionNotFound      the workspace has no such submission
     ├── TrackingRefused         MLflow answers, and will never take what it was given
     └── TrackingUnavailable     the MLflow store or server does not answer
-        └── RunMissing          the run that another one belongs below is not there yet
+        └── RunMissing          MLflow answers, and has not yet, or no more, the run that it takes
 """
 
 from __future__ import annotations
@@ -75,4 +75,4 @@ class TrackingUnavailable(ClusterError):
 
 
 class RunMissing(TrackingUnavailable):
-    """The run that another one belongs below is not there yet."""
+    """MLflow answers, and has not yet, or no more, the run that something belongs to."""

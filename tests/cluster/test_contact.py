@@ -223,6 +223,32 @@ def test_what_mlflow_will_never_take_is_put_aside(tracking: Tracking, submission
     assert tracking.client.get_run(run.run_id).data.params == {"a": "1"}
 
 
+def test_one_bad_point_does_not_cost_the_others(tracking: Tracking, submission: str) -> None:
+    run = begin_run(tracking, submission, "test", {})
+    journal = Journal(run.folder.journal)
+    for step in range(300):
+        journal.report(step, {"loss": 0.5, "a\nb" if step in (7, 250) else "accuracy": 0.5})
+    journal.close()
+    (delivered,) = deliver_left_behind(tracking, [run.folder])
+
+    assert (delivered.points, delivered.refused, delivered.waits) == (598, 2, 0)
+    assert [line["entry"]["step"] for line in JournalReader(run.folder.refused)] == [7, 250]
+    assert len(tracking.client.get_metric_history(run.run_id, "loss")) == 300
+
+
+def test_a_deleted_run_keeps_what_it_is_to_get(tracking: Tracking, submission: str) -> None:
+    run = begin_run(tracking, submission, "test", {})
+    tracking.client.delete_run(run.run_id)
+    run.figures({"loss": 0.5}, "evaluation")
+    (delivered,) = deliver_left_behind(tracking, [run.folder])
+    assert (delivered.waits, delivered.refused) == (1, 0)
+    assert f"the run of {submission} was deleted" in str(delivered.reason)
+
+    tracking.client.restore_run(run.run_id)
+    (delivered,) = deliver_left_behind(tracking, [run.folder])
+    assert (delivered.points, delivered.waits, delivered.reason) == (1, 0, None)
+
+
 def statuses(tracking: Tracking, submission: str) -> list[str]:
     return [run.info.status for run in tracking.runs_of(submission)]
 
