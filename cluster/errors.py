@@ -11,7 +11,10 @@ FactoryError (aigc.errors)
     ├── ModelNotFound           the registry has no such model or version
     │   └── NoChampion          the model is there, but nobody has promoted a version
     ├── GateRefused             the figures do not pass the gates
+    ├── SubmissionNotFound      the workspace has no such submission
+    ├── TrackingRefused         MLflow answers, and will never take what it was given
     └── TrackingUnavailable     the MLflow store or server does not answer
+        └── RunMissing          MLflow answers, and has not yet, or no more, the run that it takes
 """
 
 from __future__ import annotations
@@ -59,5 +62,17 @@ class GateRefused(ClusterError):
     """The figures do not pass the gates."""
 
 
+class SubmissionNotFound(ClusterError):
+    """The workspace has no such submission."""
+
+
+class TrackingRefused(ClusterError):
+    """MLflow answers, and will never take what it was given."""
+
+
 class TrackingUnavailable(ClusterError):
     """The MLflow store or server does not answer."""
+
+
+class RunMissing(TrackingUnavailable):
+    """MLflow answers, and has not yet, or no more, the run that something belongs to."""

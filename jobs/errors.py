@@ -25,6 +25,7 @@ from cluster.errors import (
     CanNeverFit,
     GateRefused,
     ModelNotFound,
+    SubmissionNotFound,
 )
 
 FieldPath = tuple[str | int, ...]
@@ -39,6 +40,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     Preempted: 101,
     DatasetNotFound: 102,
     ModelNotFound: 102,
+    SubmissionNotFound: 102,
     CanNeverFit: 105,
     GateRefused: 107,
     ImportRefused: 2,

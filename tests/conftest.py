@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is imported: on networks this small a second thread costs more than it brings.
@@ -11,7 +12,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from mlflow_server import MlflowServer, mlflow_server
 from numbered import Numbered, make_numbered
+from proxy import Proxy
 
 import cluster  # noqa: F401  # Ray reads what it sets: before a test imports Ray
 from aigc.data.catalog import Dataset
@@ -41,3 +44,28 @@ def digits(datasets: Path) -> Dataset:
 def numbered(tmp_path: Path) -> Numbered:
     """Makes datasets of 1×2×4 images whose bytes are the number of the record."""
     return functools.partial(make_numbered, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A real MLflow server: starting one takes seconds, so they share it."""
+    with mlflow_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _proxy(server: MlflowServer) -> Iterator[Proxy]:
+    with Proxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy(_proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
+    """What stands before the server, and is where MLFLOW_TRACKING_URI leads to.
+
+    Its port stays: MLflow's client remembers it with every run.
+    """
+    _proxy.mode = "pass"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", _proxy.url)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    return _proxy

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from aigc.data.importers import import_dataset
 from cluster.workspace import Workspace
+from jobs.cli import main
 from jobs.specs import SPECS
 
 STEPS, REPORT_EVERY = 700, 7
@@ -195,7 +196,9 @@ def test_a_driver_on_ray_that_is_stopped_or_killed(
     training: Training, undisturbed: Training, sent: signal.Signals, code: int
 ) -> None:
     training.end(training.signalled(sent, 30, "local"), code)
-    assert training.statuses() == ["KILLED" if sent == signal.SIGTERM else "RUNNING"]
+    # What a killed driver could not say any more.
+    assert main(["--workspace", str(training.root), "track", "sync"]) == 0
+    assert training.statuses() == ["KILLED"]
     training.finish()
     require_equal(training, undisturbed)
 

@@ -1,0 +1,110 @@
+"""A delivery that is killed wherever it is, and a disk that is full."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from aigc.data.catalog import Dataset
+from aigc.errors import WorkspaceUnwritable
+from cluster.journal import Journal, JournalReader
+from cluster.record import TrackedRun, begin_run
+from cluster.tracking import Tracking
+
+POINTS = 1500
+DYING = """
+import os, pathlib, sys
+from cluster.delivery import Delivery, Progress
+from cluster.tracking import Tracking
+from cluster.workspace import Workspace
+
+root, submission, most = sys.argv[1:]
+noted, note = [0], Progress.note
+
+def dying(self, run):
+    noted[0] += 1
+    if noted[0] > int(most):
+        os._exit(9)
+    note(self, run)
+
+Progress.note = dying
+workspace = Workspace(pathlib.Path(root))
+Delivery(Tracking(workspace), workspace.run(submission)).drain()
+"""
+
+
+@pytest.fixture
+def run(tracking: Tracking, digits: Dataset) -> TrackedRun:
+    """A whole record, of which nothing is delivered."""
+    run = begin_run(tracking, f"test-{uuid.uuid4().hex[:8]}", "test", {})
+    run.folder.spec.write_text("kind: train\n")
+    run.describe({"steps": POINTS}, run.folder.spec)
+    run.use(digits, "train")
+    journal = Journal(run.folder.journal)
+    for step in range(POINTS):
+        journal.report(step, {"loss": step / 7})
+    journal.close()
+    run.figures({"elbo": -3.5}, "evaluation", POINTS)
+    run.end("FINISHED")
+    return run
+
+
+@pytest.mark.slow
+def test_a_delivery_may_be_killed_after_each_call(run: TrackedRun) -> None:
+    """Each process notes one thing more, and dies before it notes the next, which it has sent."""
+    codes = list[int]()
+    for noted in (0, *[1] * 12):
+        words = [str(run.tracking.workspace.root), run.folder.submission, str(noted)]
+        codes.append(subprocess.run([sys.executable, "-c", DYING, *words], check=False).returncode)
+        if codes[-1] == 0:
+            break
+    assert codes[-1] == 0
+    assert set(codes[:-1]) == {9}
+    assert len(codes) == 9
+
+    client = run.tracking.client
+    (found,) = run.tracking.runs_of(run.folder.submission)
+    assert found.info.status == "FINISHED"
+    history = client.get_metric_history(found.info.run_id, "loss")
+    assert [point.step for point in history] == list(range(POINTS))
+    assert len(client.get_metric_history(found.info.run_id, "evaluation/elbo")) == 1
+    assert found.data.params == {"steps": str(POINTS)}
+    assert len(found.inputs.dataset_inputs) == 1
+
+
+def test_what_a_full_disk_refuses_is_a_sentence_and_tears_no_entry(run: TrackedRun) -> None:
+    before = run.folder.outbox.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))
+    try:
+        with pytest.raises(WorkspaceUnwritable, match=r"cannot write .*outbox\.jsonl"):
+            run.figures({"late": 1.0}, "evaluation")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert run.folder.outbox.read_bytes() == before
+
+    run.figures({"late": 2.0}, "evaluation")
+    assert JournalReader(run.folder.outbox).new()[-1]["figures"] == {"evaluation/late": 2.0}
+
+
+def test_progress_that_cannot_be_written_loses_nothing(run: TrackedRun) -> None:
+    run.folder.delivered.mkdir()
+    with pytest.raises(WorkspaceUnwritable, match="delivered"):
+        run.settle()
+    run.folder.delivered.rmdir()
+    run.settle()
+
+    (found,) = run.tracking.runs_of(run.folder.submission)
+    assert len(run.tracking.client.get_metric_history(found.info.run_id, "loss")) == POINTS
+
+
+def test_a_journal_that_began_anew_is_delivered_anew(run: TrackedRun) -> None:
+    run.settle()
+    run.folder.journal.write_text('{"step": 7, "time": 1764000000123, "figures": {"other": 1.0}}\n')
+    run.settle()
+
+    assert len(run.tracking.client.get_metric_history(run.run_id, "other")) == 1
