@@ -143,6 +143,11 @@ class TrackedRun:
         with answered():
             self.client.log_batch(self.run_id, metrics=metrics)
 
+    def tag(self, name: str, value: str) -> None:
+        """Set a tag of the run."""
+        with answered():
+            self.client.set_tag(self.run_id, name, value)
+
     def attach(self, path: Path, folder: str | None = None) -> None:
         """Record a file, or all files of a folder."""
         with answered():

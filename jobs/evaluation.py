@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS as TABLES_TAG
+
 from aigc.data.catalog import Dataset
+from aigc.data.files import write_json
 from aigc.metrics import needed
 from cluster.evaluation import Evaluation, EvaluationRequest, evaluate_worker
 from cluster.judgement import Gates, Verdict, judge
@@ -20,6 +24,7 @@ def run_evaluation(attempt: Attempt) -> Outcome:
     attempt.session.registry.fetch(attempt.model, attempt.run.model)
     evaluation = evaluate(attempt, attempt.run.model, attempt.spec.evaluation.metrics)
     attempt.tracked.figures(evaluation.figures, "evaluation")
+    tabulate(attempt, evaluation)
     verdict = record(attempt, attempt.model, evaluation, attempt.spec.promote)
     outcome: Outcome = {"model": str(attempt.model), "evaluation": evaluation.as_dict()}
     return outcome | ({"verdict": verdict.as_dict()} if verdict else {})
@@ -46,6 +51,17 @@ def evaluate(
     attempt.session.reporter.say(f"evaluating {', '.join(request.metrics)}")
     one = attempt.spec.resources.model_copy(update={"workers": 1})
     return next(attempt.session.place.map(evaluate_worker, [request], one))
+
+
+def tabulate(attempt: Attempt, evaluation: Evaluation) -> None:
+    """Attach the figures to the run as one of MLflow's tables, each beside its protocol.
+
+    Not by MLflow's `log_table`, which adds the rows a second time when an attempt is repeated.
+    """
+    table = attempt.run.evaluation
+    write_json(table, evaluation.as_table())
+    attempt.tracked.attach(table)
+    attempt.tracked.tag(TABLES_TAG, json.dumps([{"path": table.name, "type": "table"}]))
 
 
 def record(

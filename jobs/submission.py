@@ -23,6 +23,7 @@ from aigc.errors import DataError, FactoryError, ModelError
 from aigc.metrics import likelihoods, needed
 from aigc.models import FAMILIES, build
 from cluster.code import code_digest
+from cluster.environment import environment, environment_tags
 from cluster.local import LocalRay
 from cluster.places import Here, Place, require_fit
 from cluster.registry import ModelVersion, Registry
@@ -32,6 +33,9 @@ from jobs.errors import FieldPath, SpecInvalid
 from jobs.progress import Reporter
 from jobs.source import Source
 from jobs.spec import Data, Generate, Spec, Train, as_document
+
+LOGS = "logs"
+"""The folder of a run's artifacts that holds its logs."""
 
 Outcome = dict[str, Any]
 """What a submission ended with: plain data, kept in the run's folder."""
@@ -90,6 +94,7 @@ class Submission:
     def open_run(self, session: Session) -> TrackedRun:
         """Its MLflow run, made now or running again."""
         tags = {"aigc.kind": self.spec.kind, "aigc.code": code_digest()}
+        tags |= environment_tags(environment())
         tags |= {MLFLOW_PARENT_RUN_ID: self.parent} if self.parent else {}
         return session.tracking.run(self.id, self.spec.name, tags)
 
@@ -100,9 +105,11 @@ class Submission:
                 publish(dataset.folder, dataset.manifest)
 
     def describe(self, tracked: TrackedRun) -> None:
-        """Record what is asked, and what it is made from."""
+        """Record what is asked, what it is made from, and with."""
         write_text(self.run.spec, as_document(self.spec))
+        write_json(self.run.environment, environment())
         tracked.describe(self.spec.model_dump(mode="json"), self.run.spec)
+        tracked.attach(self.run.environment)
         for dataset in (self.dataset, *self.mixed_in):
             if dataset is not None:
                 tracked.use(dataset, self.spec.kind)
@@ -113,6 +120,7 @@ class Submission:
         ended = {"submission": self.id, **where, **outcome}
         write_json(self.run.outcome, ended)
         tracked.attach(self.run.outcome)
+        tracked.attach(self.run.logs, LOGS)
         tracked.end("FINISHED")
         return ended
 

@@ -17,7 +17,7 @@ from cluster.registry import (
 )
 from cluster.tracking import Entries, following
 from cluster.training import TrainingRequest, train_worker
-from jobs.evaluation import evaluate, record
+from jobs.evaluation import evaluate, record, tabulate
 from jobs.preemption import stoppable
 from jobs.progress import Progress
 from jobs.spec import Registry, Train
@@ -35,6 +35,7 @@ def run_training(attempt: Attempt) -> Outcome:
     if spec.evaluation.metrics:
         evaluation = evaluate(attempt, run.model, spec.evaluation.metrics)
         tracked.figures(evaluation.figures, "evaluation", spec.training.steps)
+        tabulate(attempt, evaluation)
     return register(attempt, spec.registry, digest, evaluation)
 
 
@@ -81,9 +82,19 @@ def _train(attempt: Attempt, spec: Train) -> None:
         def deliver(entries: Entries) -> None:
             _show(entries, progress)
             attempt.tracked.deliver(run, entries)
+            _attach_texts(entries, attempt)
 
         with following(run, deliver), stoppable(run):
             session.place.train(functools.partial(train_worker, request), spec.resources)
+
+
+def _attach_texts(entries: Entries, attempt: Attempt) -> None:
+    """What is written in the pictures, where it is words."""
+    run = attempt.run
+    pictures = [run.path / entry["picture"] for entry in entries if "picture" in entry]
+    for text in (picture.with_suffix(".txt") for picture in pictures):
+        if text.exists():
+            attempt.tracked.attach(text, run.samples.name)
 
 
 def _show(entries: Entries, progress: Progress) -> None:

@@ -1,0 +1,97 @@
+"""The logs of a run: what each of its processes says, beside the time and who says it.
+
+2026-11-24T03:00:12.345+00:00 WARNING worker-0 cluster.training: …
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from aigc.data.files import unwritable
+from aigc.errors import Preempted, first_line
+
+OURS = ("aigc", "cluster", "jobs")
+"""The packages whose progress is kept, too; of all others, warnings and errors."""
+
+
+@contextmanager
+def logging_to(folder: Path, who: str) -> Iterator[None]:
+    """While the block runs, add what this process logs to `folder`/WHO.log, and why it failed.
+
+    In a process that is driver and worker at once, each line is in one of the two files. Warnings
+    are on the terminal as without it. Raises WorkspaceUnwritable.
+    """
+    log = _opened(folder, who)
+    root, ours = logging.getLogger(), [logging.getLogger(name) for name in OURS]
+    outer = [each for each in root.handlers if isinstance(each, RunLog) and each.folder == folder]
+    # Python prints warnings by itself only while nobody else takes them.
+    printing = [logging.lastResort] if logging.lastResort and not root.handlers else []
+    levels = [each.level for each in ours]
+    _exchange(root, outer, [log, *printing])
+    for each in ours:
+        each.setLevel(logging.INFO)
+    try:
+        yield
+    except BaseException as error:
+        log.keep(error)
+        raise
+    finally:
+        for each, level in zip(ours, levels, strict=True):
+            each.setLevel(level)
+        _exchange(root, [log, *printing], outer)
+        log.close()
+
+
+class RunLog(logging.FileHandler):
+    """One file of a run's logs. What cannot be written to it is left out: no run ends for that."""
+
+    def __init__(self, folder: Path, who: str) -> None:
+        super().__init__(folder / f"{who}.log", encoding="utf-8")
+        self.folder = folder
+        self.setFormatter(
+            _Line(f"{{asctime}} {{levelname}} {who} {{name}}: {{message}}", style="{")
+        )
+
+    def keep(self, error: BaseException) -> None:
+        """Write down what ended the run: here alone, because a terminal is told one sentence."""
+        failed = isinstance(error, Exception) and not isinstance(error, Preempted)
+        level, said = (logging.ERROR, "failed") if failed else (logging.WARNING, "stopped")
+        trace = (type(error), error, error.__traceback__) if failed else None
+        words = (said, first_line(error))
+        self.handle(logging.LogRecord(__name__, level, __file__, 0, "%s: %s", words, trace))
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing: a full disk is told of by what cannot do without it."""
+
+    def close(self) -> None:
+        """End, without what the disk still refuses."""
+        with suppress(OSError):
+            super().close()
+
+
+class _Line(logging.Formatter):
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        return (
+            datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+        )
+
+
+def _opened(folder: Path, who: str) -> RunLog:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return RunLog(folder, who)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def _exchange(
+    logger: logging.Logger, gone: Sequence[logging.Handler], come: Sequence[logging.Handler]
+) -> None:
+    for handler in gone:
+        logger.removeHandler(handler)
+    for handler in come:
+        logger.addHandler(handler)
