@@ -84,6 +84,17 @@ def test_two_ray_workers_train_the_model_that_one_process_trains(here: Path, loc
 
 
 @pytest.mark.ray
+def test_each_ray_worker_has_its_log_in_the_run(local: Path) -> None:
+    (run,) = client(local).search_runs(["1"], "attributes.run_name = 'tiny-vae'")
+    logs = {each.path for each in client(local).list_artifacts(run.info.run_id, "logs")}
+    (folder,) = local.glob("runs/tiny-vae-*/logs")
+
+    assert logs == {"logs/driver.log", "logs/worker-0.log", "logs/worker-1.log"}
+    for rank in range(2):
+        assert f"worker {rank} of 2 on cpu" in (folder / f"worker-{rank}.log").read_text()
+
+
+@pytest.mark.ray
 def test_the_night_is_published_whole_and_with_its_report(local: Path) -> None:
     listed = json.loads(aigc(local, "data", "list", "-o", "json").stdout)
     (night,) = [each for each in listed if each["dataset"].startswith("tiny-nightly@")]
