@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from aigc.data.files import unwritable
 from aigc.errors import Preempted, first_line
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 OURS = ("aigc", "cluster", "jobs")
 """The packages whose progress is kept, too; of all others, warnings and errors."""
@@ -46,11 +51,27 @@ def logging_to(folder: Path, who: str) -> Iterator[None]:
         log.close()
 
 
+def logged(
+    function: Callable[[Input], Output], folder: Path, who: str
+) -> Callable[[Input], Output]:
+    """The function with what it says in `folder`/WHO.log, wherever it is called.
+
+    Several processes may add to one such file: a line is one write.
+    """
+
+    @functools.wraps(function)
+    def call(asked: Input) -> Output:
+        with logging_to(folder, who):
+            return function(asked)
+
+    return call
+
+
 class RunLog(logging.FileHandler):
     """One file of a run's logs. What cannot be written to it is left out: no run ends for that."""
 
     def __init__(self, folder: Path, who: str) -> None:
-        super().__init__(folder / f"{who}.log", encoding="utf-8")
+        super().__init__(folder / f"{who}.log", encoding="utf-8", delay=True)
         self.folder = folder
         self.setFormatter(
             _Line(f"{{asctime}} {{levelname}} {who} {{name}}: {{message}}", style="{")
@@ -63,6 +84,11 @@ class RunLog(logging.FileHandler):
         trace = (type(error), error, error.__traceback__) if failed else None
         words = (said, first_line(error))
         self.handle(logging.LogRecord(__name__, level, __file__, 0, "%s: %s", words, trace))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; the first one makes the file."""
+        with suppress(OSError):
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Nothing: a full disk is told of by what cannot do without it."""
@@ -83,9 +109,9 @@ class _Line(logging.Formatter):
 def _opened(folder: Path, who: str) -> RunLog:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return RunLog(folder, who)
     except OSError as error:
         raise unwritable(folder, error) from error
+    return RunLog(folder, who)
 
 
 def _exchange(

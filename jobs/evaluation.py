@@ -13,6 +13,7 @@ from aigc.data.files import write_json
 from aigc.metrics import needed
 from cluster.evaluation import Evaluation, EvaluationRequest, evaluate_worker
 from cluster.judgement import Gates, Verdict, judge
+from cluster.logs import logged
 from cluster.registry import ModelVersion
 from jobs.spec import Evaluate
 from jobs.submission import Attempt, Outcome
@@ -50,7 +51,8 @@ def evaluate(
     )
     attempt.session.reporter.say(f"evaluating {', '.join(request.metrics)}")
     one = attempt.spec.resources.model_copy(update={"workers": 1})
-    return next(attempt.session.place.map(evaluate_worker, [request], one))
+    worker = logged(evaluate_worker, attempt.run.logs, "evaluation")
+    return next(attempt.session.place.map(worker, [request], one))
 
 
 def tabulate(attempt: Attempt, evaluation: Evaluation) -> None:

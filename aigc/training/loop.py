@@ -141,7 +141,8 @@ class _Steps:
         optimizer.step((done + 0.5) / len(span))
 
     def _is_last_before_report(self, phase: Phase, span: range) -> bool:
-        """A norm a report is enough, and costs nothing beside its steps."""
+        """Whether this is the phase's last run before a report: a norm a report is enough, and
+        costs nothing beside all its steps."""
         step, every = self._state.step, self._config.report_every
         following = step + phase.every
         report = min((step // every + 1) * every, self._config.steps)

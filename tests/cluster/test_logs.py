@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aigc.errors import Preempted, WorkspaceUnwritable
-from cluster.logs import RunLog, logging_to
+from cluster.logs import RunLog, logged, logging_to
 
 OURS, OTHERS = logging.getLogger("cluster.somewhere"), logging.getLogger("ray.somewhere")
 
@@ -120,6 +120,25 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
         logging_to(tmp_path / "logs", "driver"),
     ):
         pass
+
+
+def complaining(asked: int) -> int:
+    OURS.warning("asked for %d", asked)
+    return asked + 1
+
+
+def test_a_function_takes_its_log_along_and_a_quiet_one_has_none(tmp_path: Path) -> None:
+    assert logged(complaining, tmp_path, "generation")(1) == 2
+    assert logged(abs, tmp_path, "evaluation")(-1) == 1
+
+    assert said(tmp_path, "generation") == ["WARNING generation cluster.somewhere: asked for 1"]
+    assert not (tmp_path / "evaluation.log").exists()
+
+
+def test_a_log_that_cannot_be_opened_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / "driver.log").mkdir()
+    with logging_to(tmp_path, "driver"):
+        OURS.warning("lost")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")

@@ -51,6 +51,8 @@ def test_the_mean_of_the_samples_is_told_once(tmp_path: Path) -> None:
 
     assert watch.figures() == {"system/cpu_utilization_percentage": 30.0}
     assert watch.figures() == {}
+    watch._add({"cpu_utilization_percentage": 80.0})
+    assert watch.figures() == {"system/cpu_utilization_percentage": 80.0}
 
 
 def test_a_disk_that_is_gone_ends_the_watch_and_nothing_else(
