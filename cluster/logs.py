@@ -21,6 +21,8 @@ Output = TypeVar("Output")
 
 OURS = ("aigc", "cluster", "jobs")
 """The packages whose progress is kept, too; of all others, warnings and errors."""
+ASIDE = ("ray", "mlflow")
+"""Libraries that may keep what they say from the root logger."""
 
 
 @contextmanager
@@ -31,24 +33,12 @@ def logging_to(folder: Path, who: str) -> Iterator[None]:
     are on the terminal as without it. Raises WorkspaceUnwritable.
     """
     log = _opened(folder, who)
-    root, ours = logging.getLogger(), [logging.getLogger(name) for name in OURS]
-    outer = [each for each in root.handlers if isinstance(each, RunLog) and each.folder == folder]
-    # Python prints warnings by itself only while nobody else takes them.
-    printing = [logging.lastResort] if logging.lastResort and not root.handlers else []
-    levels = [each.level for each in ours]
-    _exchange(root, outer, [log, *printing])
-    for each in ours:
-        each.setLevel(logging.INFO)
-    try:
-        yield
-    except BaseException as error:
-        log.keep(error)
-        raise
-    finally:
-        for each, level in zip(ours, levels, strict=True):
-            each.setLevel(level)
-        _exchange(root, [log, *printing], outer)
-        log.close()
+    with _listening(log), _talkative():
+        try:
+            yield
+        except BaseException as error:
+            log.keep(error)
+            raise
 
 
 def logged(
@@ -73,9 +63,14 @@ class RunLog(logging.FileHandler):
     def __init__(self, folder: Path, who: str) -> None:
         super().__init__(folder / f"{who}.log", encoding="utf-8", delay=True)
         self.folder = folder
+        self.addFilter(lambda record: record.levelno >= logging.WARNING or _is_ours(record.name))
         self.setFormatter(
             _Line(f"{{asctime}} {{levelname}} {who} {{name}}: {{message}}", style="{")
         )
+
+    def replaces(self, other: logging.Handler) -> bool:
+        """Whether the other one is of the same run."""
+        return isinstance(other, RunLog) and other.folder == self.folder
 
     def keep(self, error: BaseException) -> None:
         """Write down what ended the run: here alone, because a terminal is told one sentence."""
@@ -99,6 +94,10 @@ class RunLog(logging.FileHandler):
             super().close()
 
 
+def _is_ours(name: str) -> bool:
+    return name.partition(".")[0] in OURS
+
+
 class _Line(logging.Formatter):
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return (
@@ -112,6 +111,39 @@ def _opened(folder: Path, who: str) -> RunLog:
     except OSError as error:
         raise unwritable(folder, error) from error
     return RunLog(folder, who)
+
+
+@contextmanager
+def _listening(log: RunLog) -> Iterator[None]:
+    """While the block runs, `log` hears everything, in the place of another one of its folder."""
+    root = logging.getLogger()
+    loggers = [root, *(each for each in map(logging.getLogger, ASIDE) if not each.propagate)]
+    # Python prints warnings by itself only while nobody else takes them.
+    printing = [logging.lastResort] if logging.lastResort and not root.handlers else []
+    before = [(each, [old for old in each.handlers if log.replaces(old)]) for each in loggers]
+    for logger, outer in before:
+        _exchange(logger, outer, [log])
+    _exchange(root, [], printing)
+    try:
+        yield
+    finally:
+        _exchange(root, printing, [])
+        for logger, outer in before:
+            _exchange(logger, [log], outer)
+        log.close()
+
+
+@contextmanager
+def _talkative() -> Iterator[None]:
+    """While the block runs, our packages tell of their progress."""
+    before = [(each, each.level) for each in map(logging.getLogger, OURS)]
+    for logger, _ in before:
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in before:
+            logger.setLevel(level)
 
 
 def _exchange(

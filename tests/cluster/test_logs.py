@@ -20,7 +20,13 @@ def said(folder: Path, who: str = "driver") -> list[str]:
     return [line.split(" ", 1)[1] for line in lines]
 
 
-def test_our_progress_is_kept_and_of_others_what_they_warn_of(tmp_path: Path) -> None:
+@pytest.mark.parametrize("propagate", [True, False])
+def test_our_progress_is_kept_and_of_others_what_they_warn_of(
+    propagate: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As Ray does once it is imported.
+    monkeypatch.setattr(logging.getLogger("ray"), "propagate", propagate)
+    monkeypatch.setattr(logging.getLogger("ray"), "level", logging.INFO)
     with logging_to(tmp_path, "driver"):
         OURS.info("step %d", 5)
         OTHERS.info("chatter")
