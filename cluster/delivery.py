@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mlflow.entities import Dataset as MlflowDataset
-from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Param
+from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Param, RunTag
 from mlflow.tracking.multimedia import compress_image_size
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES, MLFLOW_PARENT_RUN_ID
 from PIL import Image, UnidentifiedImageError
@@ -192,6 +192,11 @@ class Delivery:
                 some = params[start : start + BATCH_PARAMS]
                 self._tracking.client.log_batch(self._run_id, params=some)
 
+    def _tags(self, entry: Entry) -> None:
+        tags = [RunTag(name, value) for name, value in entry["tags"].items()]
+        with answered():
+            self._tracking.client.log_batch(self._run_id, tags=tags)
+
     def _input(self, entry: Entry) -> None:
         dataset = MlflowDataset(**entry["input"])
         tag = InputTag("mlflow.data.context", entry["context"])
@@ -239,7 +244,8 @@ class Delivery:
             send(self._run_id, str(path), entry["folder"])
 
     def _picture(self, entry: Entry) -> None:
-        """A picture with MLflow's step slider: as `log_image`, but by the same name each time."""
+        """A picture with MLflow's step slider: as `log_image`, but by the same name each time; and
+        what is written in it, where it is words."""
         source = _there(self._run.path / entry["picture"])
         key = uuid.uuid5(uuid.NAMESPACE_URL, f"{self._run.submission}/{entry['picture']}")
         name = f"samples+step+{entry['step']}+timestamp+{entry['time']}+{key}"
@@ -255,6 +261,8 @@ class Delivery:
                 client.log_artifacts(self._run_id, folder, "images")
         with answered():
             client.set_tag(self._run_id, MLFLOW_LOGGED_IMAGES, True)
+            if (words := source.with_suffix(".txt")).exists():
+                client.log_artifact(self._run_id, str(words), source.parent.name)
 
     def _register(self, entry: Entry) -> None:
         """Register a model that had to wait, and judge it."""
@@ -297,6 +305,7 @@ class Delivery:
 
 _KINDS: dict[str, Callable[[Delivery, Entry], None]] = {
     "begin": Delivery._begin,
+    "tags": Delivery._tags,
     "params": Delivery._params,
     "input": Delivery._input,
     "figures": Delivery._figures,

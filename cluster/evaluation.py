@@ -14,7 +14,17 @@ from aigc.data.catalog import Dataset, find
 from aigc.errors import ModelError
 from aigc.generation.plan import GENERATED
 from aigc.generation.sampling import make_samples
-from aigc.metrics import Evidence, Features, Likelihood, extract, likelihoods, needed, score
+from aigc.metrics import (
+    METRICS,
+    Evidence,
+    Features,
+    Likelihood,
+    extract,
+    likelihoods,
+    needed,
+    parse,
+    score,
+)
 from aigc.metrics.frechet import frechet_distance
 from aigc.modalities import modality
 from aigc.models.artifact import Artifact, load_model
@@ -61,6 +71,31 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as it is stored and shown."""
         return dict(vars(self))
+
+    def as_table(self) -> dict[str, Any]:
+        """A row for each figure, in the form that MLflow keeps tables in.
+
+        `floor` is what a model that drew from the training data would score, where it is known.
+        """
+        rows = [
+            [name, figure, METRICS[parse(name).metric].better, self._floor(name), self._how(name)]
+            for name, figure in self.figures.items()
+        ]
+        return {"columns": ["metric", "figure", "better", "floor", "protocol"], "data": rows}
+
+    def _floor(self, name: str) -> float | None:
+        return self.floor if parse(name).metric == "frechet" else None
+
+    def _how(self, name: str) -> str:
+        """What the figure says, of how many samples, on which data and under which extractor."""
+        parsed = parse(name)
+        said = [METRICS[parsed.metric].description]
+        if parsed.count is not None:
+            said.append(f"{parsed.count} samples of seed {self.seed}")
+        said.append(f"{self.dataset} of digest {self.dataset_digest}")
+        if parsed.count is not None and self.extractor_digest is not None:
+            said.append(f"extractor of digest {self.extractor_digest}")
+        return "; ".join(said)
 
 
 def evaluate_worker(request: EvaluationRequest) -> Evaluation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import secrets
 import shutil
@@ -30,6 +31,7 @@ from aigc.modalities import modality
 from aigc.models.artifact import load_model
 from aigc.models.contract import Model
 from cluster.code import require_same_code
+from cluster.logs import logged
 from cluster.places import Place
 from cluster.resources import Resources
 from cluster.workspace import RunFolder, Workspace, exclusive
@@ -37,6 +39,8 @@ from cluster.workspace import RunFolder, Workspace, exclusive
 PLAN = "plan.json"
 QUARANTINED = "quarantined.json"
 """Beside the shards of a dataset that did not pass its gates; readers follow manifest.json only."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
         attempt = request.attempts / secrets.token_hex(8)
         write_shard(attempt, path, GENERATED, shard_table(model, plan, samples))
         _commit(attempt / path, committed)
+        log.info("made %s, samples %d to %d", path, samples[0], samples[-1])
         shutil.rmtree(attempt, ignore_errors=True)
     return request.number, shard_of(request.target, path, GENERATED)
 
@@ -154,7 +159,8 @@ class Generation:
             for number in range(self.plan.shards)
         ]
         shards, made = dict[int, Shard](), 0
-        for number, shard in place.map(fill_shard, requests, resources):
+        worker = logged(fill_shard, self.run.logs, "generation")
+        for number, shard in place.map(worker, requests, resources):
             shards[number] = shard
             made += shard.records
             progress(made)

@@ -105,6 +105,10 @@ class TrackedRun:
         named = {f"{prefix}/{name}": value for name, value in figures.items()}
         self.append({"step": step, "figures": named})
 
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags; what a later attempt says of the same stands."""
+        self.append({"tags": dict(tags)})
+
     def attach(self, path: Path, folder: str | None = None) -> None:
         """Record a file, or all files of a folder, as they are when they are sent."""
         self.append({"attach": str(path), "folder": folder})

@@ -15,7 +15,7 @@ import torch
 
 from aigc.data.batches import Batch
 from aigc.data.catalog import Dataset, find
-from aigc.data.files import writing
+from aigc.data.files import write_text, writing
 from aigc.data.mixture import Mixture
 from aigc.data.stream import Stream, StreamConfig
 from aigc.errors import WorkspaceUnwritable
@@ -33,11 +33,15 @@ from aigc.training.state import TrainingState
 from aigc.training.world import World
 from cluster.code import code_digest, require_same_code
 from cluster.journal import Journal
+from cluster.logs import logging_to
+from cluster.system import SystemWatch
 from cluster.workspace import RunFolder, exclusive
 
 SHEET_RECORDS = 100
 STOP_SECONDS = 0.5
 """Between two looks for the request to stop."""
+LOG_SECONDS = 10.0
+"""Between two lines of the log that say how far a training is."""
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +83,12 @@ def train_worker(request: TrainingRequest, world: World) -> None:
 
     The first worker writes the journal, the pictures, the checkpoints and the model.
     """
+    with logging_to(request.run.logs, f"worker-{world.rank}"):
+        log.info("worker %d of %d on %s", world.rank, world.size, world.device)
+        _work(request, world)
+
+
+def _work(request: TrainingRequest, world: World) -> None:
     require_same_code(request.code)
     dataset = find(request.datasets, request.dataset)
     config = request.training
@@ -89,7 +99,10 @@ def train_worker(request: TrainingRequest, world: World) -> None:
         silent = Runtime(world, _ignore, _ignore, _ignore)
         train(state, stream, config, silent, _go_on(request, state, world))
         return
-    with Recorder(request.run, config.seed, _watch(request, dataset)) as recorder:
+    with (
+        SystemWatch(request.run.path, world.device) as system,
+        Recorder(request.run, config.seed, _watch(request, dataset), system) as recorder,
+    ):
         runtime = Runtime(
             world, recorder.report, recorder.show, recorder.save, StopRequest(request.run)
         )
@@ -112,6 +125,7 @@ def _go_on(request: TrainingRequest, state: TrainingState, world: World) -> Sums
         if state.model.prepares:
             state.model.prepare(_one_pass(request, world.device))
         return {}
+    log.info("going on from the checkpoint of step %d", step)
     if world.is_first and run.journal.stat().st_size < plain["journal"]:
         log.warning("%s has lost figures since the checkpoint of step %d", run.journal, step)
     return {name: (total, count) for name, (total, count) in plain["sums"].items()}
@@ -143,8 +157,11 @@ class Recorder:
     A worker whose driver was killed may live on for a while: its successor waits until it is gone.
     """
 
-    def __init__(self, run: RunFolder, seed: int, watch: CollapseWatch | None) -> None:
-        self._run, self._seed, self._watch = run, seed, watch
+    def __init__(
+        self, run: RunFolder, seed: int, watch: CollapseWatch | None, system: SystemWatch
+    ) -> None:
+        self._run, self._seed, self._watch, self._system = run, seed, watch, system
+        self._logged = time.monotonic()
         self._lock = ExitStack()
         self._lock.enter_context(exclusive(run.writer_lock))
         self._journal = Journal(run.journal)
@@ -167,13 +184,17 @@ class Recorder:
             self._lock.close()
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
-        """Figures into the journal."""
+        """Figures into the journal, with those of the machine; now and then into the log."""
         if self._watch is not None:
             figures = self._watch.hear(figures)
-        self._journal.report(step, figures)
+        self._journal.report(step, {**figures, **self._system.figures()})
+        if time.monotonic() - self._logged >= LOG_SECONDS:
+            self._logged = time.monotonic()
+            log.info("step %d: %s", step, _in_words(figures))
 
     def show(self, state: TrainingState) -> None:
-        """A contact sheet of the same noise at every call, by the averaged weights.
+        """A contact sheet of the same noise at every call, by the averaged weights; texts also as
+        a text.
 
         Raises TrainingCollapsed if the samples have lost their variety and that is to end it.
         """
@@ -182,10 +203,13 @@ class Recorder:
         layout = state.model.layout
         with averaged_weights(state.model, state.average) as model:
             stored = preview(model, self._seed)
-        name = f"step-{state.step:08d}.png"
-        with writing(self._run.samples / name) as partial:
+        picture = self._run.samples / f"step-{state.step:08d}.png"
+        transcript = modality(layout.modality).transcript(stored)
+        if transcript is not None:
+            write_text(picture.with_suffix(".txt"), transcript)
+        with writing(picture) as partial:
             modality(layout.modality).sheet(stored).save(partial, "PNG")
-        self._journal.show(state.step, f"{self._run.samples.name}/{name}")
+        self._journal.show(state.step, f"{self._run.samples.name}/{picture.name}")
         if self._watch is not None:
             with averaged_weights(state.model, state.average) as model:
                 self._watch.look(model, state.step)
@@ -193,6 +217,10 @@ class Recorder:
     def save(self, state: TrainingState, sums: Sums) -> None:
         """A checkpoint, and how long the journal is at it."""
         self._checkpoints.save(state, {"sums": sums, "journal": self._journal.sync()})
+
+
+def _in_words(figures: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
 def _watch(request: TrainingRequest, dataset: Dataset) -> CollapseWatch | None:

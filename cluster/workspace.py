@@ -52,6 +52,21 @@ class RunFolder:
         return self.path / "spec.yaml"
 
     @property
+    def environment(self) -> Path:
+        """What the code, its packages and the machine are, JSON."""
+        return self.path / "environment.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """The figures of the evaluation beside their protocol, JSON, as MLflow has tables."""
+        return self.path / "evaluation.json"
+
+    @property
+    def logs(self) -> Path:
+        """What the driver and each worker of all attempts said."""
+        return self.path / "logs"
+
+    @property
     def outcome(self) -> Path:
         """What the submission ended with, JSON; there only once it is done."""
         return self.path / "outcome.json"
@@ -93,7 +108,7 @@ class RunFolder:
 
     @property
     def samples(self) -> Path:
-        """Pictures made in training."""
+        """Pictures made in training, and what is written in them."""
         return self.path / "samples"
 
     @property

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS as TABLES_TAG
+
 from aigc.data.catalog import Dataset
+from aigc.data.files import write_json
 from aigc.metrics import needed
 from cluster.errors import TrackingUnavailable
 from cluster.evaluation import Evaluation, EvaluationRequest, evaluate_worker
 from cluster.judgement import Gates, Verdict, judge
+from cluster.logs import logged
 from cluster.registry import ModelVersion
 from jobs.spec import Evaluate
 from jobs.submission import Attempt, Outcome
@@ -21,6 +26,7 @@ def run_evaluation(attempt: Attempt) -> Outcome:
     attempt.session.registry.fetch(attempt.model, attempt.run.model)
     evaluation = evaluate(attempt, attempt.run.model, attempt.spec.evaluation.metrics)
     attempt.tracked.figures(evaluation.figures, "evaluation")
+    tabulate(attempt, evaluation)
     reference, gates = str(attempt.model), attempt.spec.promote
     outcome: Outcome = {"model": reference, "evaluation": evaluation.as_dict()}
     try:
@@ -49,7 +55,19 @@ def evaluate(
     )
     attempt.session.reporter.say(f"evaluating {', '.join(request.metrics)}")
     one = attempt.spec.resources.model_copy(update={"workers": 1})
-    return next(attempt.session.place.map(evaluate_worker, [request], one))
+    worker = logged(evaluate_worker, attempt.run.logs, "evaluation")
+    return next(attempt.session.place.map(worker, [request], one))
+
+
+def tabulate(attempt: Attempt, evaluation: Evaluation) -> None:
+    """Attach the figures to the run as one of MLflow's tables, each beside its protocol.
+
+    Not by MLflow's `log_table`, which adds the rows a second time when an attempt is repeated.
+    """
+    table = attempt.run.evaluation
+    write_json(table, evaluation.as_table())
+    attempt.tracked.attach(table)
+    attempt.tracked.tag({TABLES_TAG: json.dumps([{"path": table.name, "type": "table"}])})
 
 
 def record(

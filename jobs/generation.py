@@ -18,7 +18,7 @@ from cluster.evaluation import Evaluation
 from cluster.generation import Generation, check_samples, publish_checked, quarantine
 from cluster.judgement import Verdict, judge
 from cluster.training import SHEET_RECORDS
-from jobs.evaluation import evaluate
+from jobs.evaluation import evaluate, tabulate
 from jobs.report.page import (
     HTML,
     ModelOrigin,
@@ -81,6 +81,7 @@ def _judge(attempt: Attempt, spec: Generate, dataset: Dataset) -> Judged:
     if metrics := spec.evaluation.metrics:
         evaluation = evaluate(attempt, attempt.run.model, metrics, dataset)
         figures |= evaluation.figures
+        tabulate(attempt, evaluation)
     attempt.tracked.figures(figures, "generation")
     return Judged(dataset, figures, evaluation, judge(figures, spec.gates, None))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from jobs.console import message
 
 LINE_SECONDS = 5.0
 """Without a terminal, a line at most this often."""
+
+log = logging.getLogger(__name__)
 
 
 class Progress:
@@ -25,7 +28,8 @@ class Reporter:
     """Tells a person how work goes on."""
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """A line that stays, on the terminal and in the log of the run."""
+        log.info("%s", text)
         message(text)
 
     @contextmanager
@@ -42,7 +46,8 @@ class Silent(Reporter):
     """Tells nobody: for work that another process, or many at once, are a part of."""
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """A line in the log of the run."""
+        log.info("%s", text)
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Progress]:

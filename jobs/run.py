@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from aigc.errors import DataError, FactoryError, Preempted, WorkspaceUnwritable
+from aigc.errors import DataError, FactoryError, Preempted, WorkspaceUnwritable, first_line
 from cluster.contact import delivering, waiting
 from cluster.errors import GateRefused, TrackingUnavailable
+from cluster.logs import logging_to
 from cluster.record import TrackedRun
 from cluster.registry import ModelVersion
 from jobs.errors import Problem, SpecInvalid
@@ -17,7 +19,7 @@ from jobs.evaluation import run_evaluation
 from jobs.generation import run_generation
 from jobs.spec import Train, load
 from jobs.specs import SPECS
-from jobs.submission import Attempt, Outcome, Session, Submission, prepare
+from jobs.submission import LOGS, Attempt, Outcome, Session, Submission, prepare
 from jobs.training import recipe_digest, run_training
 from jobs.tuning import run_search
 
@@ -32,6 +34,12 @@ JOBS: dict[str, Callable[[Attempt], Outcome]] = {
     "evaluate": run_evaluation,
     "generate": run_generation,
 }
+
+ERROR_TAG = "aigc.last_error"
+"""The tag with the error of the last attempt that failed. It stays when a later one does well."""
+ERROR_CHARACTERS = 500
+
+log = logging.getLogger(__name__)
 
 EXTRACTOR_SPEC = SPECS / "training" / "extractor.yaml"
 """The seeded recipe of the extractor that a dataset gets when the spec names no other."""
@@ -52,7 +60,11 @@ def execute(submission: Submission, session: Session, wait: bool = False) -> Out
             session.reporter.say(f"{submission.id} is done already; this is its outcome")
             return done
         tracked = submission.open_run(session)
-        with _settling(tracked, session), delivering(tracked), _closing(tracked, session):
+        with (
+            _settling(tracked, session),
+            delivering(tracked),
+            _closing(submission, tracked, session),
+        ):
             submission.publish_what_is_left()
             submission.describe(tracked)
             extractor = functools.partial(_extractor, submission, session, named)
@@ -74,24 +86,31 @@ def require_passed(outcome: Outcome) -> None:
 
 
 @contextmanager
-def _closing(tracked: TrackedRun, session: Session) -> Iterator[None]:
+def _closing(submission: Submission, tracked: TrackedRun, session: Session) -> Iterator[None]:
+    """Keep the driver's log, and close the run as what an error makes of it."""
     try:
-        yield
+        with logging_to(submission.run.logs, "driver"):
+            log.info("%s begins on %s", submission.id, session.place.name)
+            yield
     except Preempted:
-        _end(tracked, "KILLED")
+        _end(submission, tracked, "KILLED")
         raise
-    except Exception:
-        _end(tracked, "FAILED")
+    except Exception as error:
+        _end(submission, tracked, "FAILED", first_line(error))
         raise
     except BaseException:
-        _end(tracked, "KILLED")
+        _end(submission, tracked, "KILLED")
         session.reporter.say("stopped: submit the same spec again to go on from where it was")
         raise
 
 
-def _end(tracked: TrackedRun, status: str) -> None:
+def _end(submission: Submission, tracked: TrackedRun, status: str, error: str = "") -> None:
     """Close the run; that the disk is full must not hide why it ends."""
     with suppress(WorkspaceUnwritable):
+        if error:
+            tracked.tag({ERROR_TAG: error[:ERROR_CHARACTERS]})
+        if submission.run.logs.exists():
+            tracked.attach(submission.run.logs, LOGS)
         tracked.end(status)
 
 

@@ -22,6 +22,7 @@ from aigc.errors import DataError, FactoryError, ModelError
 from aigc.metrics import likelihoods, needed
 from aigc.models import FAMILIES, build
 from cluster.code import code_digest
+from cluster.environment import environment, environment_tags
 from cluster.errors import TrackingUnavailable
 from cluster.local import LocalRay
 from cluster.places import Here, Place, require_fit
@@ -33,6 +34,9 @@ from jobs.errors import FieldPath, SpecInvalid
 from jobs.progress import Reporter
 from jobs.source import Source
 from jobs.spec import Data, Generate, Spec, Train, as_document
+
+LOGS = "logs"
+"""The folder of a run's artifacts that holds its logs."""
 
 Outcome = dict[str, Any]
 """What a submission ended with: plain data, kept in the run's folder."""
@@ -101,9 +105,13 @@ class Submission:
                 publish(dataset.folder, dataset.manifest)
 
     def describe(self, tracked: TrackedRun) -> None:
-        """Record what is asked, and what it is made from."""
+        """Record what is asked, what it is made from, and with."""
         write_text(self.run.spec, as_document(self.spec))
+        made_with = environment()
+        write_json(self.run.environment, made_with)
+        tracked.tag(environment_tags(made_with))
         tracked.describe(self.spec.model_dump(mode="json"), self.run.spec)
+        tracked.attach(self.run.environment)
         for dataset in (self.dataset, *self.mixed_in):
             if dataset is not None:
                 tracked.use(dataset, self.spec.kind)
@@ -117,6 +125,7 @@ class Submission:
         ended = {"submission": self.id, **where, **outcome}
         write_json(self.run.outcome, ended)
         tracked.attach(self.run.outcome)
+        tracked.attach(self.run.logs, LOGS)
         tracked.end("FINISHED")
         return ended
 

@@ -18,7 +18,7 @@ from cluster.registry import (
     ModelVersion,
 )
 from cluster.training import TrainingRequest, train_worker
-from jobs.evaluation import evaluate, record
+from jobs.evaluation import evaluate, record, tabulate
 from jobs.preemption import stoppable
 from jobs.progress import Progress
 from jobs.spec import Registry, Train
@@ -36,6 +36,7 @@ def run_training(attempt: Attempt) -> Outcome:
     if spec.evaluation.metrics:
         evaluation = evaluate(attempt, run.model, spec.evaluation.metrics)
         tracked.figures(evaluation.figures, "evaluation", spec.training.steps)
+        tabulate(attempt, evaluation)
     return register(attempt, spec.registry, digest, evaluation)
 
 

@@ -40,5 +40,8 @@ class Modality(Protocol):
     def sheet(self, stored: Tensor, columns: int = 10) -> Image.Image:
         """A contact sheet of the records, row by row."""
 
+    def transcript(self, stored: Tensor) -> str | None:
+        """What the records say, to be read beside their sheet; None for content without words."""
+
     def is_blank(self, stored: Tensor) -> Tensor:
         """Which records hold nothing: one value throughout, or no visible character. Bool, (N,)."""

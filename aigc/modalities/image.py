@@ -80,6 +80,10 @@ class ImageModality:
         size = (picture.width * scale, picture.height * scale)
         return picture.resize(size, Image.Resampling.NEAREST)
 
+    def transcript(self, stored: Tensor) -> str | None:
+        """None: images say nothing."""
+        return None
+
     def is_blank(self, stored: Tensor) -> Tensor:
         """Images of one single colour."""
         channels = stored.flatten(2)

@@ -64,6 +64,13 @@ class TextModality:
             picture.paste(_cell(text), place)
         return picture
 
+    def transcript(self, stored: Tensor) -> str | None:
+        """The whole texts, each under a line with its number. What a terminal could take for a
+        command is shown as �."""
+        return "".join(
+            f"--- {number}\n{_legible(text)}\n" for number, text in enumerate(texts(stored))
+        )
+
     def is_blank(self, stored: Tensor) -> Tensor:
         """Texts of nothing but white space."""
         return torch.tensor([not text.strip() for text in texts(stored)], dtype=torch.bool)
@@ -95,6 +102,10 @@ def boundary(document: bytes, position: int) -> int:
         if document[start] & 0b1100_0000 != 0b1000_0000:
             return start
     return position
+
+
+def _legible(text: str) -> str:
+    return "".join(each if each.isprintable() or each in "\n\t" else "�" for each in text)
 
 
 def _cell(text: str) -> Image.Image:

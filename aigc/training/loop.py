@@ -5,9 +5,10 @@ for each step:
     for each phase whose span the step is in, and that is due:
         gradients of its loss with respect to its parameters alone, added up over the parts of the
             batch, and averaged over the workers
+        their norm, at the phase's last step before a report
         one step of its optimizer
     moving average ← weights
-at intervals: report the mean losses · show samples · save the state
+at intervals: report the mean losses and the norms · show samples · save the state
 when asked to stop: save the state · leave
 """
 
@@ -15,8 +16,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -34,6 +37,12 @@ from aigc.training.world import World
 
 Sums = dict[str, tuple[float, int]]
 """Of each loss: the sum of its values, averaged over the workers, and how many steps had it."""
+
+CLOCKED = "time/"
+"""Before the names of figures that a clock gives. All others are of the mathematics: a run that was
+stopped and resumed has them bit for bit as one that never was."""
+
+Each = TypeVar("Each")
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ def train(
     meter = Meter(runtime.world, config.batch_size, state.step, sums)
     if state.step == 0 and runtime.world.is_first:
         runtime.show(state)
-    for batch, position in stream.batches(state.position):
+    for batch, position in meter.awaiting(stream.batches(state.position)):
         if state.step >= config.steps:
             break
         steps.take(batch, meter)
@@ -126,8 +135,18 @@ class _Steps:
             _restore(buffers)
         with self._averagers[number].averaging():
             self._backward(phase, *parts[-1], done / len(span), meter)
+        if self._is_last_before_report(phase, span):
+            meter.add(phase.name, {"gradient_norm": optimizer.gradient_norm()})
         # In the middle of the step: neither the first rate nor the last one is 0.
         optimizer.step((done + 0.5) / len(span))
+
+    def _is_last_before_report(self, phase: Phase, span: range) -> bool:
+        """Whether this is the phase's last run before a report: a norm a report is enough, and
+        costs nothing beside all its steps."""
+        step, every = self._state.step, self._config.report_every
+        following = step + phase.every
+        report = min((step // every + 1) * every, self._config.steps)
+        return following >= report or following not in span
 
     def _buffers(self) -> list[tuple[Tensor, Tensor]]:
         """The buffers and their values: what a forward moves, as spectral normalisation's power
@@ -158,7 +177,9 @@ def _speak(state: TrainingState, config: TrainingConfig, runtime: Runtime, meter
     if runtime.world.is_first and not last and state.step % config.sample_every == 0:
         runtime.show(state)
     if last or state.step % config.checkpoint_every == 0:
-        runtime.save(state, meter.sums(state.step, runtime.world))
+        sums = meter.sums(state.step, runtime.world)
+        with meter.saving():
+            runtime.save(state, sums)
 
 
 def _leave(state: TrainingState, runtime: Runtime, meter: Meter) -> None:
@@ -170,7 +191,10 @@ def _leave(state: TrainingState, runtime: Runtime, meter: Meter) -> None:
 
 
 class Meter:
-    """Means of the losses between two readings, kept on the device: nothing waits inside a step."""
+    """Means of the losses between two readings, kept on the device: nothing waits inside a step.
+
+    Beside them the seconds that this worker waited for its batches, and for its checkpoints.
+    """
 
     def __init__(
         self, world: World, batch_size: int, step: int = 0, sums: Sums | None = None
@@ -181,6 +205,26 @@ class Meter:
         for name, (total, count) in (sums or {}).items():
             self._totals[name], self._counts[name] = self._number(total), count
         self._started, self._step = time.perf_counter(), step
+        self._waited = self._saved = 0.0
+
+    def awaiting(self, batches: Iterable[Each]) -> Iterator[Each]:
+        """The batches; the time that each takes to come counts as waiting for data."""
+        source = iter(batches)
+        while True:
+            asked = time.perf_counter()
+            try:
+                batch = next(source)
+            except StopIteration:
+                return
+            self._waited += time.perf_counter() - asked
+            yield batch
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """The time of the block counts as spent on a checkpoint."""
+        started = time.perf_counter()
+        yield
+        self._saved += time.perf_counter() - started
 
     def add(self, phase: str, losses: Mapping[str, Tensor]) -> None:
         """Count the losses of one step of a phase."""
@@ -207,15 +251,25 @@ class Meter:
         return sums
 
     def read(self, step: int) -> dict[str, float]:
-        """The means over all workers since the last reading, and `records_per_second`."""
+        """The means over all workers since the last reading, and the figures of the clock."""
         sums = self.sums(step, self._world)
         figures = {name: total / count for name, (total, count) in sums.items()}
-        now = time.perf_counter()
-        records = (step - self._step) * self._batch_size
-        figures["records_per_second"] = records / (now - self._started)
-        self._started, self._step = now, step
+        figures |= self._clocked(step)
         self._totals.clear()
         self._counts.clear()
+        return figures
+
+    def _clocked(self, step: int) -> dict[str, float]:
+        """Records a second over all workers, and the shares of the time that this worker waited."""
+        now = time.perf_counter()
+        seconds, records = now - self._started, (step - self._step) * self._batch_size
+        figures = {
+            f"{CLOCKED}records_per_second": records / seconds,
+            f"{CLOCKED}data_wait_share": self._waited / seconds,
+            f"{CLOCKED}checkpoint_share": self._saved / seconds,
+        }
+        self._started, self._step = now, step
+        self._waited = self._saved = 0.0
         return figures
 
     def _number(self, value: float) -> Tensor:

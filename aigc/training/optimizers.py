@@ -44,6 +44,11 @@ class PhaseOptimizer:
         for part in self._parts:
             part.zero_grad(set_to_none=True)
 
+    def gradient_norm(self) -> Tensor:
+        """Of all gradients together, before they are clipped; on their device."""
+        gradients = [each.grad for each in self._parameters if each.grad is not None]
+        return nn.utils.get_total_norm(gradients)
+
     def step(self, progress: float) -> None:
         """Move the parameters along their gradients, which are clipped first if asked."""
         if self._config.clip_norm is not None:

@@ -76,7 +76,7 @@ def main() -> int:
     sections = chosen.only.split(",")
     if unknown := set(sections) - set(SECTIONS):
         parser.error(f"there is no section {', '.join(sorted(unknown))}")
-    if importlib.util.find_spec("psutil") is None:
+    if importlib.util.find_spec("litdata") is None:
         parser.error("the libraries are not installed: make bench NAME=stream")
     where, figures, goals = machine(), Figures(), Goals()
     for name in sections:

@@ -190,3 +190,24 @@ def test_what_cannot_be_judged_is_said(
 
     with pytest.raises(error, match=said):
         evaluate_worker(dataclasses.replace(request_, **(changes | folders)))
+
+
+def test_a_table_has_a_row_for_each_figure_with_its_own_floor_and_protocol() -> None:
+    figures = {"frechet_200": 31.5, "coverage_5k": 0.75, "elbo": -20.0}
+    digests = {"dataset_digest": "d1", "extractor_digest": "e1"}
+    evaluation = Evaluation(figures, 4.5, "digits@1", samples=5000, seed=7, **digests)
+    table = evaluation.as_table()
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+    assert [(row["metric"], row["figure"], row["better"], row["floor"]) for row in rows] == [
+        ("frechet_200", 31.5, "lower", 4.5),
+        ("coverage_5k", 0.75, "higher", None),
+        ("elbo", -20.0, "higher", None),
+    ]
+    assert rows[0]["protocol"] == (
+        "Fréchet distance to the held-out split; 200 samples of seed 7; "
+        "digits@1 of digest d1; extractor of digest e1"
+    )
+    assert "5000 samples" in rows[1]["protocol"]
+    assert "samples" not in rows[2]["protocol"]
+    assert "extractor" not in rows[2]["protocol"]

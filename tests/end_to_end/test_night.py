@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,6 +82,20 @@ def test_two_ray_workers_train_the_model_that_one_process_trains(here: Path, loc
     assert trained
     for name in trained:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.ray
+def test_each_ray_worker_has_its_log_in_the_run(local: Path) -> None:
+    (run,) = client(local).search_runs(["1"], "attributes.run_name = 'tiny-vae'")
+    logs = {each.path for each in client(local).list_artifacts(run.info.run_id, "logs")}
+    (folder,) = local.glob("runs/tiny-vae-*/logs")
+
+    assert logs == {"logs/driver.log", "logs/worker-0.log", "logs/worker-1.log"}
+    for rank in range(2):
+        assert f"worker {rank} of 2 on cpu" in (folder / f"worker-{rank}.log").read_text()
+    (log,) = local.glob("runs/tiny-generate-*/logs/generation.log")
+    made = re.findall(r"INFO generation cluster.generation: made (\S+)", log.read_text())
+    assert sorted(made) == [f"shards/generated-{shard:05d}.parquet" for shard in range(3)]
 
 
 @pytest.mark.ray

@@ -115,3 +115,12 @@ def test_families_that_make_no_text_say_so(family: str) -> None:
 
     with pytest.raises(ModalityUnsupported, match=f"{family} makes image.*holds text"):
         build(config, LAYOUT, seed=0)
+
+
+def test_a_transcript_has_every_text_whole_and_nothing_that_a_terminal_obeys() -> None:
+    records = stored("one\ntwo", "ta\tb", "Málaga", "\x1b[2Jgone")
+
+    assert TEXT.transcript(records) == (
+        "--- 0\none\ntwo\n--- 1\nta\tb\n--- 2\nMálaga\n--- 3\n�[2Jgone\n"
+    )
+    assert modality("image").transcript(torch.zeros(2, 1, 4, 4, dtype=torch.uint8)) is None

@@ -25,7 +25,7 @@ from aigc.models.gan import GANConfig
 from aigc.models.quantiser import WordsConfig
 from aigc.models.vae import VAEConfig
 from aigc.training.config import TrainingConfig
-from aigc.training.loop import Runtime, train
+from aigc.training.loop import CLOCKED, Runtime, train
 from aigc.training.state import TrainingState
 from aigc.training.world import World
 
@@ -43,7 +43,7 @@ RECIPES: dict[str, ModelConfig] = {
     ),
     "classifier": ClassifierConfig(width=4, feature_size=16),
 }
-COUNTED = ("accuracy", "used")
+NO_LOSSES = ("accuracy", "used", "gradient_norm")
 Curve = dict[str, list[float]]
 
 
@@ -51,13 +51,13 @@ def curve(config: ModelConfig, dataset: Dataset) -> Curve:
     """The losses of every phase, at each report in whose steps it ran.
 
     Not the accuracies, nor how many words are used: they count, and one record more or less is
-    no small difference.
+    no small difference. Nor the norms of gradients: they say of one step what a curve says of all.
     """
     found: Curve = {}
 
     def report(step: int, figures: Mapping[str, float]) -> None:
         for name, figure in figures.items():
-            if name != "records_per_second" and not any(each in name for each in COUNTED):
+            if not name.startswith(CLOCKED) and not any(each in name for each in NO_LOSSES):
                 found.setdefault(name, []).append(figure)
 
     state = TrainingState(build(config, dataset.manifest.layout, TRAINING.seed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,20 @@ FAMILIES: dict[str, ModelConfig] = {
 def trained(
     dataset: Dataset, config: ModelConfig, world: World, accumulate: int = 1
 ) -> dict[str, Tensor]:
-    training = TrainingConfig(steps=6, batch_size=32, seed=5, accumulate=accumulate)
+    training = TrainingConfig(steps=6, batch_size=32, seed=5, accumulate=accumulate, report_every=3)
+    norms = dict[str, Tensor]()
+
+    def report(step: int, figures: Mapping[str, float]) -> None:
+        for name, figure in figures.items():
+            if name.endswith("gradient_norm"):
+                norms[f"{name} at {step}"] = torch.tensor(figure)
+
     state = TrainingState(build(config, dataset.manifest.layout, training.seed))
     stream = Stream(dataset, "train", 32, training.seed, rank=world.rank, size=world.size)
-    train(state, stream, training, Runtime(world, _ignore, _ignore, _ignore))
-    return {name: each for name, each in state.tensors().items() if name.endswith("exp_avg")}
+    train(state, stream, training, Runtime(world, report, _ignore, _ignore))
+    means = {name: each for name, each in state.tensors().items() if name.endswith("exp_avg")}
+    assert norms
+    return means | norms
 
 
 def _ignore(*_: object) -> None: ...
@@ -96,7 +106,7 @@ def close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 @pytest.fixture(scope="module")
 def of_two(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The means of gradients that two workers end with."""
+    """The means and the norms of gradients that two workers end with."""
     folder = tmp_path_factory.mktemp("two")
     processes.spawn(_train, (2, _free_port(), digits, folder), nprocs=2)
     return folder

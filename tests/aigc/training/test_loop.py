@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigc.data.catalog import Dataset
-from aigc.data.stream import Stream
+from aigc.data.stream import START, Position, Stream
 from aigc.errors import ArtifactCorrupt, TrainingDiverged
 from aigc.models import ModelConfig, build
 from aigc.models.attention import Attention, AttentionConfig
@@ -24,7 +25,7 @@ from aigc.seeding import Draws
 from aigc.training.average import averaged_weights, moving_average
 from aigc.training.checkpoint import restore_newest, save_checkpoint
 from aigc.training.config import TrainingConfig
-from aigc.training.loop import Runtime, Sums, train
+from aigc.training.loop import CLOCKED, Runtime, Sums, train
 from aigc.training.optimizers import PhaseOptimizer
 from aigc.training.state import TrainingState
 from aigc.training.world import World
@@ -82,7 +83,14 @@ def test_reports_pictures_and_checkpoints_come_at_their_intervals(digits: Datase
     assert list(notes.reports) == [4, 8, 12]
     assert notes.shown == [0, 6]
     assert notes.saved == [5, 10, 12]
-    assert {"discriminator/loss", "generator/loss", "records_per_second"} <= set(notes.reports[4])
+    assert set(notes.reports[4]) >= {
+        "discriminator/loss",
+        "discriminator/gradient_norm",
+        "generator/loss",
+        "time/records_per_second",
+        "time/data_wait_share",
+        "time/checkpoint_share",
+    }
 
 
 @pytest.mark.parametrize("family", MODELS)
@@ -108,14 +116,15 @@ def test_stopping_and_resuming_equals_never_having_stopped(
     assert expected.keys() == actual.keys()
     assert [name for name in expected if not torch.equal(expected[name], actual[name])] == []
     assert list(noted.reports) == [8, 12]
-    assert [losses(noted, step) for step in (8, 12)] == [
-        losses(undisturbed, step) for step in (8, 12)
+    assert [learned(noted, step) for step in (8, 12)] == [
+        learned(undisturbed, step) for step in (8, 12)
     ]
 
 
-def losses(notes: Notes, step: int) -> dict[str, float]:
-    """What is reported, but for the speed."""
-    return {name: value for name, value in notes.reports[step].items() if "/" in name}
+def learned(notes: Notes, step: int) -> dict[str, float]:
+    """What is reported, but for the figures of the clock."""
+    figures = notes.reports[step].items()
+    return {name: value for name, value in figures if not name.startswith(CLOCKED)}
 
 
 class Interrupting(Notes):
@@ -227,11 +236,83 @@ def test_a_phase_runs_in_its_span_and_is_told_how_much_of_it_is_done(digits: Dat
     }
     assert early == pytest.approx([(n + 0.5) / 3 for n in range(3)])
     assert late == pytest.approx([(n + 0.5) / 9 for n in range(9)])
-    assert [set(losses(notes, step)) for step in notes.reports] == [
-        {"early/loss", "late/loss"},
-        {"late/loss"},
-        {"late/loss"},
+    assert [set(learned(notes, step)) for step in notes.reports] == [
+        {"early/loss", "early/gradient_norm", "late/loss", "late/gradient_norm"},
+        {"late/loss", "late/gradient_norm"},
+        {"late/loss", "late/gradient_norm"},
     ]
+
+
+class Steepening(Exploding):
+    """A loss whose gradient, of four weights, has the norm 2, 4, 6 … at its first, second … run."""
+
+    def __init__(self, dataset: Dataset, every: int = 1, ends: float = 1.0) -> None:
+        super().__init__(dataset)
+        self.weight = torch.nn.Parameter(torch.ones(4))
+        self.every, self.ends = every, ends
+
+    def phases(self) -> list[Phase]:
+        clipped = OptimizerConfig(clip_norm=1e-3)
+        only = Phase("only", [self.weight], self._loss, clipped, every=self.every, ends=self.ends)
+        return [only]
+
+    def _loss(self, batch: Batch, draws: Draws, progress: float) -> Losses:
+        self.steps += 1
+        return {"loss": self.steps * self.weight.sum()}
+
+
+@pytest.mark.parametrize(
+    ("every", "ends", "expected"),
+    [
+        (1, 1.0, {4: 8, 8: 16, 11: 22}),
+        (3, 1.0, {4: 4, 8: 6, 11: 8}),
+        (5, 1.0, {4: 2, 8: 4, 11: 6}),
+        (1, 0.5, {4: 8, 8: 12}),
+        (20, 1.0, {4: 2}),
+    ],
+)
+def test_the_norm_of_the_last_gradients_is_reported_as_they_were_before_clipping(
+    every: int, ends: float, expected: dict[int, float], digits: Dataset
+) -> None:
+    state, notes = TrainingState(Steepening(digits, every, ends)), Notes()
+    config = CONFIG.model_copy(update={"steps": 11})
+    train(state, Stream(digits, "train", 32, 5), config, notes.runtime())
+
+    norms = {step: learned(notes, step).get("only/gradient_norm") for step in notes.reports}
+    assert {step: norm for step, norm in norms.items() if norm is not None} == expected
+
+
+class Slow(Stream):
+    """A stream that takes its time."""
+
+    def batches(self, start: Position = START) -> Iterator[tuple[Batch, Position]]:
+        for each in super().batches(start):
+            time.sleep(0.01)
+            yield each
+
+
+def test_the_time_spent_waiting_for_data_and_for_checkpoints_is_reported(digits: Dataset) -> None:
+    def save(state: TrainingState, sums: Sums) -> None:
+        time.sleep(0.1)
+
+    def shares(stream: type[Stream], runtime: Callable[[Notes], Runtime]) -> dict[str, list[float]]:
+        notes = Notes()
+        data = stream(digits, "train", CONFIG.batch_size, CONFIG.seed)
+        train(TrainingState(Steepening(digits)), data, CONFIG, runtime(notes))
+        names = ("data_wait_share", "checkpoint_share")
+        return {
+            name: [report[CLOCKED + name] for report in notes.reports.values()] for name in names
+        }
+
+    waiting = shares(Slow, Notes.runtime)
+    saving = shares(Stream, lambda notes: dataclasses.replace(notes.runtime(), save=save))
+
+    assert min(waiting["data_wait_share"]) > 0.6
+    assert max(waiting["checkpoint_share"]) < 0.2
+    # Those of steps 5 and 10; step 12 has its own after the last report. Data come slowly at first.
+    assert saving["checkpoint_share"][0] == 0
+    assert min(saving["checkpoint_share"][1:]) > 0.6
+    assert max(saving["data_wait_share"][1:]) < 0.4
 
 
 @given(st.floats(0, 1), st.integers(1, 1000))
