@@ -11,6 +11,7 @@ FactoryError (aigc.errors)
     ├── ModelNotFound           the registry has no such model or version
     │   └── NoChampion          the model is there, but nobody has promoted a version
     ├── GateRefused             the figures do not pass the gates
+    ├── StoreUnavailable        the store of decisions does not answer
     └── TrackingUnavailable     the MLflow store or server does not answer
 """
 
@@ -57,6 +58,10 @@ class NoChampion(ModelNotFound):
 
 class GateRefused(ClusterError):
     """The figures do not pass the gates."""
+
+
+class StoreUnavailable(ClusterError):
+    """The store of decisions does not answer."""
 
 
 class TrackingUnavailable(ClusterError):

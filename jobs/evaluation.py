@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 from aigc.data.catalog import Dataset
 from aigc.metrics import needed
 from cluster.evaluation import Evaluation, EvaluationRequest, evaluate_worker
-from cluster.judgement import Gates, Verdict, judge
+from cluster.judgement import Gates, Verdict
+from cluster.ledger import Cause, Kind
+from cluster.promotion import promote
 from cluster.registry import ModelVersion
-from jobs.spec import Evaluate
+from jobs.spec import Evaluate, Train
 from jobs.submission import Attempt, Outcome
 
 
@@ -52,31 +55,22 @@ def record(
     attempt: Attempt, version: ModelVersion, evaluation: Evaluation, gates: Gates | None
 ) -> Verdict | None:
     """Record an evaluation with the version, and let the gates decide whether it is champion."""
-    registry = attempt.session.registry
+    registry, submission = attempt.session.registry, attempt.submission
     registry.record(version, evaluation)
     if gates is None:
         return None
-    verdict = judge(evaluation.figures, gates, _rival(attempt, version, evaluation, gates))
-    registry.promote(version, verdict)
+    registry.require(version, gates)
+    kind: Kind = "train" if isinstance(attempt.spec, Train) else "evaluate"
+    cause = Cause(kind, f"it passed the gates of {attempt.spec.name}", submission.id)
+    measure = functools.partial(_measure, attempt)
+    verdict = promote(registry, version, evaluation, gates, cause, measure)
     said = "is the champion now" if verdict.passed else "was not promoted"
     attempt.session.reporter.say(f"{version} {said}: {verdict}")
     return verdict
 
 
-def _rival(
-    attempt: Attempt, version: ModelVersion, evaluation: Evaluation, gates: Gates
-) -> dict[str, float] | None:
-    """The champion's figures on the same data under the same extractor, taken now if need be.
-
-    None when nobody else is champion, or no gate compares.
-    """
-    metric = gates.better_than_champion
-    champion = attempt.session.registry.champion(version.name)
-    if metric is None or champion is None or champion.version == version.version:
-        return None
-    recorded = champion.figures_beside(evaluation)
-    if recorded is not None and metric in recorded:
-        return recorded
+def _measure(attempt: Attempt, champion: ModelVersion, metric: str) -> dict[str, float]:
+    """The champion's figure under this attempt's protocol."""
     folder = attempt.run.path / "champion"
     attempt.session.registry.fetch(champion, folder)
     return evaluate(attempt, folder, [metric]).figures
