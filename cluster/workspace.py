@@ -98,6 +98,11 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def about(self) -> Path:
+        """What is registered beside the arrays of the model: its card, and how MLflow serves it."""
+        return self.path / "about"
+
+    @property
     def attempts(self) -> Path:
         """What workers write before it is committed."""
         return self.path / "attempts"

@@ -7,10 +7,12 @@ import functools
 from aigc.data.files import digest_of
 from aigc.models import FAMILIES
 from aigc.models.artifact import load_model
+from cluster.card import record_of, write_card
 from cluster.evaluation import Evaluation
 from cluster.registry import (
     DATASET_TAG,
     FAMILY_TAG,
+    MODEL_FOLDER,
     RECIPE_TAG,
     UNBOUNDED_TAG,
     ModelVersion,
@@ -30,7 +32,7 @@ def run_training(attempt: Attempt) -> Outcome:
     assert isinstance(spec, Train)
     _train(attempt, spec)
     digest = load_model(run.model).digest
-    tracked.attach(run.model, "model")
+    tracked.attach(run.model, MODEL_FOLDER)
     evaluation = None
     if spec.evaluation.metrics:
         evaluation = evaluate(attempt, run.model, spec.evaluation.metrics)
@@ -49,6 +51,7 @@ def register(
     if evaluation is not None:
         outcome["evaluation"] = evaluation.as_dict()
     if registry is not None:
+        _describe(attempt, registry, evaluation)
         version = _registered(attempt, registry.model, digest)
         outcome["model"] = str(version)
         if evaluation is not None:
@@ -99,6 +102,22 @@ def _show(entries: Entries, progress: Progress) -> None:
     }
     note = "  ".join(f"{phase} {value:.3g}" for phase, value in losses.items())
     progress.update(newest["step"], note)
+
+
+def _describe(attempt: Attempt, registry: Registry, evaluation: Evaluation | None) -> None:
+    """Put the record, the card and what MLflow serves it by beside the model's arrays."""
+    # It brings pandas and a second of imports, which only a registration needs.
+    from cluster.serving import write_served
+
+    artifact, about = load_model(attempt.run.model), attempt.run.about
+    spec = attempt.spec.model_dump(mode="json")
+    record = record_of(
+        registry.model, attempt.submission.id, artifact, spec, evaluation, registry.promote
+    )
+    write_card(about, record)
+    if FAMILIES[record.family].generative:
+        write_served(about, artifact.model.layout)
+    attempt.tracked.attach(about, MODEL_FOLDER)
 
 
 def _registered(attempt: Attempt, name: str, digest: str) -> ModelVersion:

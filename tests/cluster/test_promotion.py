@@ -91,25 +91,23 @@ def test_of_those_that_must_be_better_the_best_is_champion_in_the_end(
     assert line == sorted(line, reverse=True)
 
 
-@pytest.mark.parametrize("point", promoting.POINTS)
 def test_what_a_killed_promotion_began_is_finished_by_the_next_one(
-    point: str,
-    store: Workspace,
-    registry: Registry,
-    version: Callable[..., ModelVersion],
-    name: str,
+    store: Workspace, registry: Registry, version: Callable[..., ModelVersion], name: str
 ) -> None:
-    one, two = version(50.0), version(40.0)
-    promote_recorded(registry, one, ASKED)
-    at_once(store, [(two, point)])
-    moves = champions(registry, name)
-    began = point != "before the intent"
+    models = {point: f"{name}-{number}" for number, point in enumerate(promoting.POINTS)}
+    dying = list[tuple[ModelVersion, str | None]]()
+    for point, model in models.items():
+        promote_recorded(registry, version(50.0, model=model), ASKED)
+        dying.append((version(40.0, model=model), point))
+    at_once(store, dying)
 
-    assert [move.to_version for move in moves] == ([1, 2] if began else [1])
-    assert {move.state for move in moves} == {"done"}
-    aliases = {alias for each in registry.versions(name) for alias in each.aliases}
-    assert registry.resolve(f"{name}@champion").version == (2 if began else 1)
-    assert aliases == ({CHAMPION} if began else {CHAMPION, CHALLENGER})
+    for point, model in models.items():
+        moves, began = champions(registry, model), point != "before the intent"
+        assert [move.to_version for move in moves] == ([1, 2] if began else [1]), point
+        assert {move.state for move in moves} == {"done"}, point
+        assert registry.resolve(f"{model}@champion").version == len(moves), point
+        aliases = {alias for each in registry.versions(model) for alias in each.aliases}
+        assert aliases == ({CHAMPION} if began else {CHAMPION, CHALLENGER}), point
 
 
 def test_what_cannot_be_finished_is_withdrawn(
