@@ -33,6 +33,7 @@ MODEL_FOLDER = "model"
 """The folder of a run's artifacts that holds the model."""
 DIGEST_TAG, EVALUATION_TAG, VERDICT_TAG = "aigc.digest", "aigc.evaluation", "aigc.verdict"
 DATASET_TAG, RECIPE_TAG, FAMILY_TAG = "aigc.dataset", "aigc.recipe", "aigc.family"
+DATASET_DIGEST_TAG, MIXTURE_TAG = "aigc.dataset_digest", "aigc.mixture"
 UNBOUNDED_TAG, GATES_TAG = "aigc.unbounded", "aigc.gates"
 CODE_TAG = "aigc.code"
 
@@ -56,6 +57,15 @@ class ModelVersion:
     def dataset(self) -> str:
         """The reference of the dataset that it was trained on."""
         return self.tags.get(DATASET_TAG, "")
+
+    @property
+    def trained_on(self) -> dict[str, Any]:
+        """That dataset, the digest of its content, and the shares of others mixed in."""
+        return {
+            "dataset": self.dataset,
+            "digest": self.tags.get(DATASET_DIGEST_TAG),
+            "mixture": _plain(self.tags.get(MIXTURE_TAG)) or {},
+        }
 
     @property
     def family(self) -> str:
@@ -263,6 +273,13 @@ class Registry:
         """Every move of the model's aliases, the oldest first. Raises ModelNotFound."""
         with self._aliases.held(self.known(name)):
             return self._aliases.recorded(name)
+
+    def moved_outside(self, version: ModelVersion) -> Move | None:
+        """The move that made this version champion, if that was done in MLflow itself."""
+        with self._aliases.held(version.name):
+            last = standing(self._aliases.recorded(version.name), CHAMPION)
+        outside = last and last.kind == "outside" and last.to_version == version.version
+        return last if outside else None
 
     def decided(self, name: str, submission: str) -> Verdict | None:
         """The verdict by which a submission has made the champion before, if it has."""

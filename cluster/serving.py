@@ -16,7 +16,7 @@ import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 from mlflow.models import Model, ModelSignature
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 from aigc import __version__
@@ -37,7 +37,7 @@ set_model(ServedModel())
 _ARTIFACT = "model"
 
 
-class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow gives it no types
+class ServedModel(PythonModel):
     """Answers {"count": 16, "seed": 7} with the samples 0 to 15 of a generation with seed 7."""
 
     def load_context(self, context: PythonModelContext) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 
 from aigc.data.files import digest_of
 from aigc.models import FAMILIES
@@ -10,8 +11,10 @@ from aigc.models.artifact import load_model
 from cluster.card import record_of, write_card
 from cluster.evaluation import Evaluation
 from cluster.registry import (
+    DATASET_DIGEST_TAG,
     DATASET_TAG,
     FAMILY_TAG,
+    MIXTURE_TAG,
     MODEL_FOLDER,
     RECIPE_TAG,
     UNBOUNDED_TAG,
@@ -125,6 +128,8 @@ def _registered(attempt: Attempt, name: str, digest: str) -> ModelVersion:
     assert isinstance(spec, Train)
     tags = {
         DATASET_TAG: attempt.dataset.reference,
+        DATASET_DIGEST_TAG: attempt.dataset.manifest.digest,
+        MIXTURE_TAG: json.dumps(spec.data.mixture),
         RECIPE_TAG: recipe_digest(spec, attempt.dataset.manifest.digest),
         FAMILY_TAG: spec.model.family,
     }

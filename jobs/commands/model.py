@@ -35,14 +35,19 @@ def list_(invocation: Invocation, name: str | None, output: Output) -> None:
 @output_option
 @click.pass_obj
 def show(invocation: Invocation, reference: str, output: Output) -> None:
-    """Show a version by its number or alias: figures, verdict, and what it was made from."""
+    """Show a version by its number or alias: figures, verdict, what it was made from, and the
+    datasets that it has made."""
+    from cluster.lineage import open_lineage
+
     version = _registry(invocation).resolve(reference)
+    lineage = open_lineage(invocation.open())
     details = {
         "digest": version.digest,
-        "run_id": version.run_id,
         "evaluation": version.evaluation,
+        "gates": version.gates and version.gates.model_dump(mode="json"),
         "verdict": version.verdict,
-        "submission": version.submission,
+        "made_by": lineage.behind_model(version),
+        "datasets": lineage.after_model(version),
     }
     show_one({**_summary(version), **details}, output)
 
