@@ -43,14 +43,16 @@ class Origin:
 
 
 class Lineage:
-    """What came of what, in one workspace and its MLflow store; `tracking` is None without one."""
+    """What came of what, in one workspace and its MLflow store, which there may not be."""
 
-    def __init__(self, workspace: Workspace, tracking: Tracking | None) -> None:
-        self._workspace = workspace
+    def __init__(
+        self,
+        workspace: Workspace,
+        tracking: Tracking | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        self._workspace, self._registry = workspace, registry
         self._client = tracking.client if tracking else None
-        self._registry: Registry | None = None
-        if tracking:
-            self._registry = open_registry(workspace, tracking)
 
     def behind_dataset(self, dataset: Dataset) -> dict[str, Any] | None:
         """What made a generated dataset, and what made its model; None for an imported one.
@@ -159,9 +161,11 @@ class Lineage:
 def open_lineage(workspace: Workspace) -> Lineage:
     """The lineage of a workspace. Raises TrackingUnavailable."""
     store = workspace.embedded_store
-    # A workspace where nothing was trained yet has no store, and asking makes none.
-    exists = store is None or store.exists()
-    return Lineage(workspace, Tracking(workspace) if exists else None)
+    if store is not None and not store.exists():
+        # Nothing was trained here yet, and asking makes no store.
+        return Lineage(workspace)
+    tracking = Tracking(workspace)
+    return Lineage(workspace, tracking, open_registry(workspace, tracking))
 
 
 def made_by(datasets: Path, version: ModelVersion) -> list[Dataset]:

@@ -137,7 +137,7 @@ class Registry:
             if made is None:
                 own = {SUBMISSION_TAG: submission, DIGEST_TAG: digest, CODE_TAG: code_digest()}
                 made = self._create(name, run.run_id, {**own, **tags})
-            newest = made == self.versions(name)[-1]
+            newest = made.version == self.versions(name)[-1].version
             if newest and CHAMPION not in made.aliases:
                 cause = Cause("train", "it is the newest version", submission)
                 self._aliases.move(name, CHALLENGER, made.version, cause)

@@ -90,7 +90,12 @@ def _answering() -> Iterator[None]:
     """Turn what the database raises into StoreUnavailable."""
     try:
         yield
-    except (SQLAlchemyError, ImportError) as error:
+    except ImportError as error:
+        raise StoreUnavailable(
+            f"AIGC_STORE names a PostgreSQL, and {error.name} is not installed",
+            "Install it: pip install 'aigc-factory[postgresql]'",
+        ) from error
+    except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         raise StoreUnavailable(
             f"the store of decisions does not answer: {first_line(cause)[:120]}", ADVICE

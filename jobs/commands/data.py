@@ -277,7 +277,7 @@ def _lineage(workspace: Workspace) -> Lineage:
         return open_lineage(workspace)
     except TrackingUnavailable as error:
         message(f"runs and versions are missing here: {error}")
-        return Lineage(workspace, None)
+        return Lineage(workspace)
 
 
 def _summary(dataset: Any) -> dict[str, object]:

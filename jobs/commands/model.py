@@ -37,10 +37,14 @@ def list_(invocation: Invocation, name: str | None, output: Output) -> None:
 def show(invocation: Invocation, reference: str, output: Output) -> None:
     """Show a version by its number or alias: figures, verdict, what it was made from, and the
     datasets that it has made."""
-    from cluster.lineage import open_lineage
+    from cluster.lineage import Lineage
+    from cluster.registry import open_registry
+    from cluster.tracking import Tracking
 
-    version = _registry(invocation).resolve(reference)
-    lineage = open_lineage(invocation.open())
+    workspace = invocation.open()
+    tracking = Tracking(workspace)
+    registry = open_registry(workspace, tracking)
+    version, lineage = registry.resolve(reference), Lineage(workspace, tracking, registry)
     details = {
         "digest": version.digest,
         "evaluation": version.evaluation,
@@ -98,7 +102,7 @@ def rollback(invocation: Invocation, name: str, reason: str | None, output: Outp
 
     registry = _registry(invocation)
     champion, withdrawn = registry.roll_back(
-        name, Cause("rollback", reason or "it was rolled back")
+        name, Cause("rollback", reason or "no reason was given")
     )
     made = made_by(invocation.open().datasets, withdrawn) if withdrawn else []
     references = [dataset.reference for dataset in made]
