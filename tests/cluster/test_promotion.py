@@ -11,10 +11,10 @@ from collections.abc import Callable
 import promoting
 import pytest
 
-from cluster.aliases import CHALLENGER, CHAMPION
+from cluster.aliases import CHALLENGER, CHAMPION, NOBODY
 from cluster.errors import GateRefused, NoChampion
 from cluster.evaluation import Evaluation
-from cluster.judgement import Gates
+from cluster.judgement import Gates, Verdict
 from cluster.ledger import Cause, Move, whoever_asks
 from cluster.promotion import promote, promote_recorded
 from cluster.registry import ModelVersion, Registry, open_registry
@@ -23,6 +23,7 @@ from cluster.workspace import Workspace
 
 BETTER = Gates.model_validate({"better_than_champion": "frechet_1k"})
 BOUNDED = Gates.model_validate({"frechet_1k": {"at_most": 60}})
+PASSED = Verdict(True, ())
 ASKED = Cause("promote", "it looks good")
 
 pytestmark = pytest.mark.usefixtures("decisions")
@@ -79,16 +80,26 @@ def test_sixteen_at_once_leave_one_champion_and_sixteen_rows(
     ]
 
 
-def test_of_those_that_must_be_better_the_best_is_champion_in_the_end(
-    store: Workspace, registry: Registry, version: Callable[..., ModelVersion], name: str
+def test_what_has_beaten_one_champion_never_replaces_another(
+    registry: Registry, version: Callable[..., ModelVersion], name: str
 ) -> None:
-    """What was compared with one champion never replaces another one."""
-    figures = (53.0, 51.0, 54.0, 50.0, 52.0, 55.0)
-    at_once(store, [(version(figure, BETTER), None) for figure in figures])
-    line = [figures[(move.to_version or 0) - 1] for move in champions(registry, name)]
+    one, two, three = version(50.0), version(45.0), version(40.0)
+    assert registry.promote(one, PASSED, ASKED, beaten=NOBODY)
 
-    assert line[-1] == 50.0
-    assert line == sorted(line, reverse=True)
+    def meanwhile(champion: ModelVersion, metric: str) -> dict[str, float]:
+        """The champion's figure, during whose measurement another one is promoted."""
+        if champion.version == one.version:
+            promote_recorded(registry, three, ASKED)
+        return {metric: 50.0 if champion.version == one.version else 40.0}
+
+    elsewhere = evaluation(45.0, extractor="another")
+    verdict = promote(registry, two, elsewhere, BETTER, ASKED, meanwhile)
+
+    assert not verdict.passed
+    assert "not lower than the champion's 40" in str(verdict)
+    assert [move.to_version for move in champions(registry, name)] == [1, 3]
+    assert not registry.promote(two, PASSED, ASKED, beaten=NOBODY)
+    assert [move.to_version for move in champions(registry, name)] == [1, 3]
 
 
 def test_what_a_killed_promotion_began_is_finished_by_the_next_one(

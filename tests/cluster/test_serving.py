@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +88,8 @@ def test_mlflow_predicts_what_a_generation_makes(
     version: ModelVersion, tracking: Tracking, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    mlflow.set_tracking_uri(tracking.uri)
+    # mlflow.set_tracking_uri would set it for every test that comes after.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
     model = mlflow.pyfunc.load_model(f"models:/{version.name}/{version.version}")
     made = model.predict({"count": 16, "seed": 7})
 
@@ -210,54 +214,55 @@ def test_what_is_planted_in_an_artifact_runs_nothing(
     assert not trace.exists()
 
     # The payload is a real one: who reads it the careless way runs it.
-    with pytest.raises(Exception, match=r".*") if plant is plant_loader_module else nothing():
+    with pytest.raises(Exception, match=r".*") if plant is plant_loader_module else nullcontext():
         naive()
     assert trace.exists()
 
 
-@contextmanager
-def nothing() -> Iterator[None]:
-    yield
-
-
 @pytest.mark.slow
-def test_mlflow_serves_it(folder: Path, unused_port: int) -> None:
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
-    place = ["--model-uri", str(folder), "--port", str(unused_port), "--host", "127.0.0.1"]
-    environment = os.environ | {"MLFLOW_MODELS_WORKERS": "1"}
-    with subprocess.Popen([*command, *place], env=environment) as server:
-        try:
-            answered = ask(f"http://127.0.0.1:{unused_port}/invocations", {"inputs": EXAMPLE})
-        finally:
-            server.terminate()
+def test_mlflow_serves_it(folder: Path, tmp_path: Path) -> None:
+    with serving(folder, tmp_path / "log") as address:
+        asked = json.dumps({"inputs": EXAMPLE}).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{address}/invocations", asked, headers)
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            answered = json.loads(reply.read())
     assert np.array_equal(np.array(answered["predictions"]), generated(folder, 16, 7))
 
 
-def ask(url: str, question: dict[str, Any]) -> dict[str, Any]:
-    import time
-
-    request = urllib.request.Request(
-        url, json.dumps(question).encode(), {"Content-Type": "application/json"}
-    )
-    for _ in range(120):
-        try:
-            with urllib.request.urlopen(request, timeout=30) as reply:
-                answer: dict[str, Any] = json.loads(reply.read())
-                return answer
-        except ConnectionError:
-            time.sleep(0.5)
-        except urllib.error.URLError as error:
-            if isinstance(error, urllib.error.HTTPError):
-                raise AssertionError(error.read()) from error
-            time.sleep(0.5)
-    raise AssertionError("the server never came up")
-
-
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
+@contextmanager
+def serving(folder: Path, log: Path) -> Iterator[str]:
+    """The address of a real `mlflow models serve`, ended with the processes that it starts."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
+    place = ["--model-uri", str(folder), "--host", "127.0.0.1", "--port", str(port)]
+    # MLflow looks for uvicorn on the path, where an activated environment has it.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with (
+        log.open("w") as said,
+        subprocess.Popen(
+            [*command, *place],
+            env=os.environ | {"PATH": path},
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        ) as server,
+    ):
+        try:
+            wait_for(f"http://127.0.0.1:{port}/ping", server, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+
+
+def wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(240):
+        assert server.poll() is None, log.read_text()
+        with suppress(OSError):
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        time.sleep(0.5)
+    raise AssertionError(log.read_text())
