@@ -18,7 +18,7 @@ from cluster.judgement import Gates, Verdict
 from cluster.ledger import Cause, Move, whoever_asks
 from cluster.promotion import promote, promote_recorded
 from cluster.registry import ModelVersion, Registry, open_registry
-from cluster.tracking import Tracking
+from cluster.tracking import TrackedRun, Tracking
 from cluster.workspace import Workspace
 
 BETTER = Gates.model_validate({"better_than_champion": "frechet_1k"})
@@ -198,17 +198,21 @@ def test_figures_of_another_extractor_do_not_beat_the_champion(
     assert measured.passed
 
 
-def test_a_submission_promotes_once_also_after_a_rollback(
-    registry: Registry, version: Callable[..., ModelVersion], name: str
+def test_a_submission_registers_and_promotes_once_also_after_a_rollback(
+    registry: Registry, tracking: Tracking, version: Callable[..., ModelVersion], name: str
 ) -> None:
-    one, two = version(50.0), version(40.0)
-    promote_recorded(registry, one, ASKED)
-    job = Cause("train", "it passed", "submission")
+    promote_recorded(registry, version(50.0), ASKED)
+    two = version(40.0)
+    job = Cause("train", "it passed", two.submission)
     first = promote(registry, two, evaluation(40.0), BETTER, job)
     registry.roll_back(name, Cause("rollback", "it makes 7s"))
+    run = TrackedRun(tracking.client, two.run_id)
+    again = registry.register(name, run, two.submission, two.digest, {})
 
+    assert (again.version, registry.resolve(f"{name}@2").aliases) == (2, ())
+    promote_recorded(registry, version(30.0), ASKED)
     assert promote(registry, two, evaluation(40.0), BETTER, job) == first
-    assert registry.resolve(f"{name}@champion").version == 1
+    assert registry.resolve(f"{name}@champion").version == 3
 
 
 def test_rolling_back_twice_goes_back_twice(
