@@ -6,6 +6,7 @@ left open before any of its modules can import them.
 
 import os
 import secrets
+import warnings
 
 _DEFAULTS = {
     # Neither phones home.
@@ -25,3 +26,6 @@ _DEFAULTS = {
 }
 for _name, _value in _DEFAULTS.items():
     os.environ.setdefault(_name, _value)
+
+# MLflow warns of a type hint of its own when its pyfunc is imported.
+warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType", UserWarning)

@@ -28,8 +28,10 @@ from aigc.data.files import write_json
 from cluster.errors import RunMissing, TrackingRefused, TrackingUnavailable
 from cluster.evaluation import Evaluation
 from cluster.journal import Entry, JournalReader, Lines
-from cluster.judgement import Gates, judge
-from cluster.registry import ModelVersion, Registry
+from cluster.judgement import Gates
+from cluster.ledger import Cause
+from cluster.promotion import promote
+from cluster.registry import ModelVersion, Registry, open_registry
 from cluster.tracking import SUBMISSION_TAG, Tracking, answered
 from cluster.workspace import RunFolder, exclusive
 
@@ -266,7 +268,7 @@ class Delivery:
 
     def _register(self, entry: Entry) -> None:
         """Register a model that had to wait, and judge it."""
-        asked, registry = entry["register"], Registry(self._tracking)
+        asked, registry = entry["register"], self._registry
         version = registry.register(
             asked["name"], self._run_id, self._run.submission, asked["digest"], asked["tags"]
         )
@@ -274,8 +276,12 @@ class Delivery:
 
     def _judge(self, entry: Entry) -> None:
         """Record an evaluation that had to wait, and judge by it."""
-        registry = Registry(self._tracking)
+        registry = self._registry
         self._record(registry, registry.resolve(entry["judge"]), entry)
+
+    @property
+    def _registry(self) -> Registry:
+        return open_registry(self._tracking.workspace, self._tracking)
 
     def _record(self, registry: Registry, version: ModelVersion, entry: Entry) -> None:
         outcome: Entry = {"model": str(version)}
@@ -284,9 +290,9 @@ class Delivery:
             registry.record(version, evaluation)
             if entry["gates"] is not None:
                 gates = Gates.model_validate(entry["gates"])
-                rival = _recorded_rival(registry, version, evaluation)
-                verdict = judge(evaluation.figures, gates, rival)
-                registry.promote(version, verdict)
+                registry.require(version, gates)
+                cause = Cause(**entry["cause"])
+                verdict = promote(registry, version, evaluation, gates, cause)
                 outcome["verdict"] = verdict.as_dict()
         write_json(self._run.registration, outcome)
 
@@ -321,17 +327,6 @@ _KINDS: dict[str, Callable[[Delivery, Entry], None]] = {
 def _points(entry: Entry) -> list[Metric]:
     figures = entry.get("figures", {})
     return [Metric(name, value, entry["time"], entry["step"]) for name, value in figures.items()]
-
-
-def _recorded_rival(
-    registry: Registry, version: ModelVersion, evaluation: Evaluation
-) -> dict[str, float] | None:
-    """The champion's recorded figures; none of them where they were taken otherwise, so that a
-    gate which compares does not let pass; None when nobody else is champion."""
-    champion = registry.champion(version.name)
-    if champion is None or champion.version == version.version:
-        return None
-    return champion.figures_beside(evaluation) or {}
 
 
 def _there(path: Path) -> Path:

@@ -12,6 +12,7 @@ FactoryError (aigc.errors)
     │   └── NoChampion          the model is there, but nobody has promoted a version
     ├── GateRefused             the figures do not pass the gates
     ├── SubmissionNotFound      the workspace has no such submission
+    ├── StoreUnavailable        the store of decisions does not answer
     ├── TrackingRefused         MLflow answers, and will never take what it was given
     └── TrackingUnavailable     the MLflow store or server does not answer
         └── RunMissing          MLflow answers, and has not yet, or no more, the run that it takes
@@ -64,6 +65,10 @@ class GateRefused(ClusterError):
 
 class SubmissionNotFound(ClusterError):
     """The workspace has no such submission."""
+
+
+class StoreUnavailable(ClusterError):
+    """The store of decisions does not answer."""
 
 
 class TrackingRefused(ClusterError):

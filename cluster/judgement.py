@@ -90,6 +90,11 @@ class Verdict:
         """Plain data, as it is stored and shown."""
         return {"passed": self.passed, "results": [asdict(result) for result in self.results]}
 
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Verdict:
+        """The verdict that `as_dict` has made plain."""
+        return cls(plain["passed"], tuple(GateResult(**each) for each in plain["results"]))
+
     def __str__(self) -> str:
         return "; ".join(result.reason for result in self.results) or "there are no gates"
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from cluster.errors import TrackingUnavailable
 from cluster.evaluation import Evaluation
 from cluster.journal import Lines, now
 from cluster.judgement import Gates
+from cluster.ledger import Cause
 from cluster.tracking import Tracking
 from cluster.workspace import RunFolder
 
@@ -120,14 +121,17 @@ class TrackedRun:
         tags: Mapping[str, str],
         evaluation: Evaluation | None,
         gates: Gates | None,
+        cause: Cause,
     ) -> None:
         """Let the attached model be registered, judged and promoted once MLflow answers."""
         asked = {"name": name, "digest": digest, "tags": dict(tags)}
-        self.append({"register": asked, **_judgement(evaluation, gates)})
+        self.append({"register": asked, **_judgement(evaluation, gates, cause)})
 
-    def judge_later(self, reference: str, evaluation: Evaluation, gates: Gates | None) -> None:
+    def judge_later(
+        self, reference: str, evaluation: Evaluation, gates: Gates | None, cause: Cause
+    ) -> None:
         """Let the version be judged by an evaluation, and promoted, once MLflow answers."""
-        self.append({"judge": reference, **_judgement(evaluation, gates)})
+        self.append({"judge": reference, **_judgement(evaluation, gates, cause)})
 
     def end(self, status: str) -> None:
         """Close the run: FINISHED, FAILED or KILLED."""
@@ -142,8 +146,9 @@ class TrackedRun:
             lines.close()
 
 
-def _judgement(evaluation: Evaluation | None, gates: Gates | None) -> dict[str, Any]:
+def _judgement(evaluation: Evaluation | None, gates: Gates | None, cause: Cause) -> dict[str, Any]:
     return {
+        "cause": asdict(cause),
         "evaluation": evaluation.as_dict() if evaluation else None,
         "gates": gates.model_dump(mode="json") if gates else None,
     }

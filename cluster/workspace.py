@@ -3,6 +3,7 @@
 datasets/NAME/VERSION/     manifest.json  shards  report.html  report.json
 runs/SUBMISSION/           see RunFolder
 mlflow.db  mlartifacts/    the embedded tracking store, unless MLFLOW_TRACKING_URI is set
+aigc.db                    the store of decisions, unless AIGC_STORE is set
 """
 
 from __future__ import annotations
@@ -132,6 +133,11 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def about(self) -> Path:
+        """What is registered beside the arrays of the model: its card, and how MLflow serves it."""
+        return self.path / "about"
+
+    @property
     def attempts(self) -> Path:
         """What workers write before it is committed."""
         return self.path / "attempts"
@@ -212,6 +218,11 @@ class Workspace:
     def embedded_store(self) -> Path | None:
         """The file of the workspace's own MLflow store; None when a server is named."""
         return None if os.environ.get("MLFLOW_TRACKING_URI") else self.root / "mlflow.db"
+
+    @property
+    def store_url(self) -> str:
+        """The store of decisions: AIGC_STORE, or SQLite in the workspace."""
+        return os.environ.get("AIGC_STORE") or f"sqlite:///{self.root / 'aigc.db'}"
 
     @property
     def artifact_location(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +14,12 @@ from aigc.data.files import write_json
 from aigc.metrics import needed
 from cluster.errors import TrackingUnavailable
 from cluster.evaluation import Evaluation, EvaluationRequest, evaluate_worker
-from cluster.judgement import Gates, Verdict, judge
+from cluster.judgement import Gates, Verdict
+from cluster.ledger import Cause, Kind
 from cluster.logs import logged
+from cluster.promotion import promote
 from cluster.registry import ModelVersion
-from jobs.spec import Evaluate
+from jobs.spec import Evaluate, Train
 from jobs.submission import Attempt, Outcome
 
 
@@ -32,7 +35,7 @@ def run_evaluation(attempt: Attempt) -> Outcome:
     try:
         verdict = record(attempt, attempt.model, evaluation, gates)
     except TrackingUnavailable as error:
-        attempt.tracked.judge_later(reference, evaluation, gates)
+        attempt.tracked.judge_later(reference, evaluation, gates, cause_of(attempt))
         return outcome | {"waits": f"{error.what}: the gates of {reference} are still to judge"}
     return outcome | ({"verdict": verdict.as_dict()} if verdict else {})
 
@@ -78,27 +81,22 @@ def record(
     registry.record(version, evaluation)
     if gates is None:
         return None
-    verdict = judge(evaluation.figures, gates, _rival(attempt, version, evaluation, gates))
-    registry.promote(version, verdict)
+    registry.require(version, gates)
+    measure = functools.partial(_measure, attempt)
+    verdict = promote(registry, version, evaluation, gates, cause_of(attempt), measure)
     said = "is the champion now" if verdict.passed else "was not promoted"
     attempt.session.reporter.say(f"{version} {said}: {verdict}")
     return verdict
 
 
-def _rival(
-    attempt: Attempt, version: ModelVersion, evaluation: Evaluation, gates: Gates
-) -> dict[str, float] | None:
-    """The champion's figures on the same data under the same extractor, taken now if need be.
+def cause_of(attempt: Attempt) -> Cause:
+    """Why this attempt promotes what passes its gates."""
+    kind: Kind = "train" if isinstance(attempt.spec, Train) else "evaluate"
+    return Cause(kind, f"it passed the gates of {attempt.spec.name}", attempt.submission.id)
 
-    None when nobody else is champion, or no gate compares.
-    """
-    metric = gates.better_than_champion
-    champion = attempt.session.registry.champion(version.name)
-    if metric is None or champion is None or champion.version == version.version:
-        return None
-    recorded = champion.figures_beside(evaluation)
-    if recorded is not None and metric in recorded:
-        return recorded
+
+def _measure(attempt: Attempt, champion: ModelVersion, metric: str) -> dict[str, float]:
+    """The champion's figure under this attempt's protocol."""
     folder = attempt.run.path / "champion"
     attempt.session.registry.fetch(champion, folder)
     return evaluate(attempt, folder, [metric]).figures

@@ -54,6 +54,7 @@ def execute(submission: Submission, session: Session, wait: bool = False) -> Out
     it was interrupted or asked to stop.
     """
     named = _named_extractor(submission, session)
+    _say_who_promoted(submission, session)
     with submission.run.locked(wait):
         done = submission.outcome(session)
         if done is not None:
@@ -72,6 +73,19 @@ def execute(submission: Submission, session: Session, wait: bool = False) -> Out
             outcome = JOBS[submission.spec.kind](attempt)
             ended = submission.finish(tracked, session, outcome)
     return submission.outcome(session) or ended
+
+
+def _say_who_promoted(submission: Submission, session: Session) -> None:
+    """Warn of a generation by a champion that was never promoted through the ledger."""
+    model = submission.model
+    if model is None or submission.spec.kind != "generate":
+        return
+    with suppress(TrackingUnavailable):
+        if move := session.registry.moved_outside(model):
+            session.reporter.say(
+                f"warning: {model} was made champion in MLflow itself, without gates; seen at "
+                f"{move.at}. See: aigc model history {model.name}"
+            )
 
 
 def require_passed(outcome: Outcome) -> None:

@@ -27,7 +27,7 @@ from cluster.errors import TrackingUnavailable
 from cluster.local import LocalRay
 from cluster.places import Here, Place, require_fit
 from cluster.record import TrackedRun, begin_run
-from cluster.registry import ModelVersion, Registry
+from cluster.registry import ModelVersion, Registry, open_registry
 from cluster.tracking import Tracking
 from cluster.workspace import RunFolder, Workspace
 from jobs.errors import FieldPath, SpecInvalid
@@ -57,7 +57,7 @@ def open_session(workspace: Workspace, place: str, reporter: Reporter) -> Sessio
     """A session on the place of that name, which is not started yet."""
     tracking = Tracking(workspace)
     where: Place = Here() if place == "here" else LocalRay(workspace.root / "ray")
-    return Session(workspace, where, reporter, tracking, Registry(tracking))
+    return Session(workspace, where, reporter, tracking, open_registry(workspace, tracking))
 
 
 @dataclass(frozen=True)

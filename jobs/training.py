@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import functools
+import json
 
 from aigc.data.files import digest_of
 from aigc.models import FAMILIES
 from aigc.models.artifact import load_model
+from cluster.card import record_of, write_card
 from cluster.errors import TrackingUnavailable
 from cluster.evaluation import Evaluation
 from cluster.journal import Entry, following
 from cluster.registry import (
+    DATASET_DIGEST_TAG,
     DATASET_TAG,
     FAMILY_TAG,
+    MIXTURE_TAG,
+    MODEL_FOLDER,
     RECIPE_TAG,
     UNBOUNDED_TAG,
     ModelVersion,
 )
 from cluster.training import TrainingRequest, train_worker
-from jobs.evaluation import evaluate, record, tabulate
+from jobs.evaluation import cause_of, evaluate, record, tabulate
 from jobs.preemption import stoppable
 from jobs.progress import Progress
 from jobs.spec import Registry, Train
@@ -31,7 +36,7 @@ def run_training(attempt: Attempt) -> Outcome:
     assert isinstance(spec, Train)
     _train(attempt, spec)
     digest = load_model(run.model).digest
-    tracked.attach(run.model, "model")
+    tracked.attach(run.model, MODEL_FOLDER)
     evaluation = None
     if spec.evaluation.metrics:
         evaluation = evaluate(attempt, run.model, spec.evaluation.metrics)
@@ -53,6 +58,7 @@ def register(
         outcome["evaluation"] = evaluation.as_dict()
     if registry is None:
         return outcome
+    _describe(attempt, registry, evaluation)
     tags = _tags(attempt)
     try:
         attempt.tracked.settle()
@@ -62,7 +68,9 @@ def register(
             verdict = record(attempt, version, evaluation, registry.promote)
             outcome |= {"verdict": verdict.as_dict()} if verdict else {}
     except TrackingUnavailable as error:
-        attempt.tracked.register_later(registry.model, digest, tags, evaluation, registry.promote)
+        cause = cause_of(attempt)
+        gates = registry.promote
+        attempt.tracked.register_later(registry.model, digest, tags, evaluation, gates, cause)
         outcome["waits"] = f"{error.what}: the registration as {registry.model} is still to come"
     return outcome
 
@@ -110,12 +118,30 @@ def _show(entries: list[Entry], progress: Progress) -> None:
     progress.update(newest["step"], note)
 
 
+def _describe(attempt: Attempt, registry: Registry, evaluation: Evaluation | None) -> None:
+    """Put the record, the card and what MLflow serves it by beside the model's arrays."""
+    # It brings pandas and a second of imports, which only a registration needs.
+    from cluster.serving import write_served
+
+    artifact, about = load_model(attempt.run.model), attempt.run.about
+    spec = attempt.spec.model_dump(mode="json")
+    record = record_of(
+        registry.model, attempt.submission.id, artifact, spec, evaluation, registry.promote
+    )
+    write_card(about, record)
+    if FAMILIES[record.family].generative:
+        write_served(about, artifact.model.layout)
+    attempt.tracked.attach(about, MODEL_FOLDER)
+
+
 def _tags(attempt: Attempt) -> dict[str, str]:
     """What is known of the model by its making."""
     spec = attempt.spec
     assert isinstance(spec, Train)
     tags = {
         DATASET_TAG: attempt.dataset.reference,
+        DATASET_DIGEST_TAG: attempt.dataset.manifest.digest,
+        MIXTURE_TAG: json.dumps(spec.data.mixture),
         RECIPE_TAG: recipe_digest(spec, attempt.dataset.manifest.digest),
         FAMILY_TAG: spec.model.family,
     }

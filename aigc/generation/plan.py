@@ -71,9 +71,19 @@ class Plan(Config):
         return range(start, min(start + self.shard_size, self.count))
 
     def sample_seed(self, sample: int) -> int:
-        """The seed of a sample. Neither shards nor workers enter into it."""
-        return derive(self.seed, "sample", sample)
+        """The seed of a sample."""
+        return sample_seed(self.seed, sample)
 
     def label(self, sample: int) -> int | None:
-        """The class asked for: each in turn. None when the dataset has no labels."""
-        return sample % self.layout.classes if self.layout.classes else None
+        """The class asked for; None when the dataset has no labels."""
+        return class_of(sample, self.layout)
+
+
+def sample_seed(seed: int, sample: int) -> int:
+    """The seed of a sample of a generation. Neither shards nor workers enter into it."""
+    return derive(seed, "sample", sample)
+
+
+def class_of(sample: int, layout: Layout) -> int | None:
+    """The class that a sample is asked for: each in turn. None where there are no labels."""
+    return sample % layout.classes if layout.classes else None

@@ -15,6 +15,8 @@ from jobs.progress import Reporter
 if TYPE_CHECKING:
     from aigc.data.importers.importing import Format, Input, Map
     from aigc.data.importers.importing import Output as Result
+    from cluster.lineage import Lineage
+    from cluster.workspace import Workspace
 
 COLUMNS = ("dataset", "modality", "records", "splits", "bytes", "created")
 WORTH_WATCHING = 8
@@ -163,13 +165,23 @@ def list_(invocation: Invocation, output: Output) -> None:
 
 @data.command()
 @click.argument("dataset", metavar="NAME[@VERSION]")
+@click.option("--sample", type=int, metavar="ID", help="Trace one sample of a generated dataset.")
 @output_option
 @click.pass_obj
-def show(invocation: Invocation, dataset: str, output: Output) -> None:
-    """Show what a dataset holds, and what it was made from."""
+def show(invocation: Invocation, dataset: str, sample: int | None, output: Output) -> None:
+    """Show what a dataset holds, what it was made from, and what came of it: every training on it,
+    its model, and the datasets that the model made.
+
+    With --sample, show where that sample lies and what made it, back to the commit.
+    """
     from aigc.data.catalog import find
 
-    found = find(invocation.open().datasets, dataset)
+    workspace = invocation.open()
+    found = find(workspace.datasets, dataset)
+    lineage = _lineage(workspace)
+    if sample is not None:
+        show_one(lineage.behind_sample(found, sample), output)
+        return
     manifest = found.manifest
     details = {
         "digest": manifest.digest,
@@ -180,6 +192,8 @@ def show(invocation: Invocation, dataset: str, output: Output) -> None:
         "folder": str(found.folder),
         "location": str(found.location),
         "shards": len(manifest.shards),
+        "made_by": lineage.behind_dataset(found),
+        "trainings": lineage.after_dataset(found),
     }
     show_one({**_summary(found), **details}, output)
 
@@ -252,6 +266,18 @@ def adopt(
     _warn_of_large_row_groups(dataset.manifest)
     message(f"adopted {dataset.reference}" if made else f"{dataset.reference} was there already")
     show_one(_summary(dataset), output)
+
+
+def _lineage(workspace: Workspace) -> Lineage:
+    """With what MLflow knows, or without it where it does not answer."""
+    from cluster.errors import TrackingUnavailable
+    from cluster.lineage import Lineage, open_lineage
+
+    try:
+        return open_lineage(workspace)
+    except TrackingUnavailable as error:
+        message(f"runs and versions are missing here: {error}")
+        return Lineage(workspace)
 
 
 def _summary(dataset: Any) -> dict[str, object]:

@@ -14,21 +14,13 @@ from aigc.models.vae import VAEConfig
 from cluster.errors import ModelNotFound, NoChampion
 from cluster.evaluation import Evaluation
 from cluster.judgement import Verdict
+from cluster.ledger import Cause
 from cluster.record import begin_run
 from cluster.registry import CHAMPION, ModelVersion, Registry
 from cluster.tracking import Tracking
 
 PASSED, REFUSED = Verdict(True, ()), Verdict(False, ())
-
-
-@pytest.fixture
-def registry(tracking: Tracking) -> Registry:
-    return Registry(tracking)
-
-
-@pytest.fixture
-def name() -> str:
-    return f"digits-{uuid.uuid4().hex[:8]}"
+ASKED = Cause("promote", "it looks good")
 
 
 @pytest.fixture
@@ -68,8 +60,8 @@ def test_only_a_passed_verdict_makes_a_champion(
     registry: Registry, tracking: Tracking, name: str, folder: Path
 ) -> None:
     one, two = (register(registry, tracking, name, folder) for _ in range(2))
-    registry.promote(one, PASSED)
-    registry.promote(two, REFUSED)
+    registry.promote(one, PASSED, ASKED)
+    registry.promote(two, REFUSED, ASKED)
 
     champion = registry.champion(name)
     assert champion is not None
@@ -126,7 +118,7 @@ def test_the_newest_version_is_the_challenger_until_it_is_promoted(
     two = register(registry, tracking, name, folder)
     assert registry.resolve(f"{name}@challenger").version == 2
 
-    registry.promote(two, PASSED)
+    registry.promote(two, PASSED, ASKED)
     assert registry.resolve(f"{name}@champion").version == 2
     with pytest.raises(ModelNotFound):
         registry.resolve(f"{name}@challenger")
