@@ -17,8 +17,9 @@ from cluster.evaluation import Evaluation
 from cluster.judgement import Gates, Verdict
 from cluster.ledger import Cause, Move, whoever_asks
 from cluster.promotion import promote, promote_recorded
+from cluster.record import begin_run
 from cluster.registry import ModelVersion, Registry, open_registry
-from cluster.tracking import TrackedRun, Tracking
+from cluster.tracking import Tracking
 from cluster.workspace import Workspace
 
 BETTER = Gates.model_validate({"better_than_champion": "frechet_1k"})
@@ -40,8 +41,8 @@ def version(registry: Registry, tracking: Tracking, name: str) -> Callable[..., 
 
     def make(figure: float, gates: Gates | None = BOUNDED, model: str = name) -> ModelVersion:
         submission = uuid.uuid4().hex
-        run = tracking.run(submission, "test", {})
-        made = registry.register(model, run, submission, "0" * 64, {})
+        run = begin_run(tracking, submission, "test", {})
+        made = registry.register(model, run.run_id, submission, "0" * 64, {})
         registry.record(made, evaluation(figure))
         if gates:
             registry.require(made, gates)
@@ -206,8 +207,7 @@ def test_a_submission_registers_and_promotes_once_also_after_a_rollback(
     job = Cause("train", "it passed", two.submission)
     first = promote(registry, two, evaluation(40.0), BETTER, job)
     registry.roll_back(name, Cause("rollback", "it makes 7s"))
-    run = TrackedRun(tracking.client, two.run_id)
-    again = registry.register(name, run, two.submission, two.digest, {})
+    again = registry.register(name, two.run_id, two.submission, two.digest, {})
 
     assert (again.version, registry.resolve(f"{name}@2").aliases) == (2, ())
     promote_recorded(registry, version(30.0), ASKED)
@@ -255,6 +255,7 @@ def test_another_registry_has_another_ledger(
 ) -> None:
     promote_recorded(registry, version(50.0), ASKED)
     other = Tracking(store)
+    assert other.client, "connected before it goes by another name"
     other.uri = "http://elsewhere"
     (move,) = open_registry(store, other).history(name)
 

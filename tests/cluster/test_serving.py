@@ -33,6 +33,7 @@ from aigc.models.gan import GANConfig
 from cluster.card import CARD, RECORD, Record, card, record_of, write_card
 from cluster.evaluation import Evaluation
 from cluster.judgement import Gates
+from cluster.record import begin_run
 from cluster.registry import MODEL_FOLDER, ModelVersion, Registry
 from cluster.serving import EXAMPLE, write_served
 from cluster.tracking import Tracking
@@ -60,11 +61,16 @@ def described(folder: Path, evaluation: Evaluation | None = FIGURES) -> Record:
     return record_of("digits", "night-1", load_model(folder), {"kind": "train"}, evaluation, GATES)
 
 
+def registered(registry: Registry, tracking: Tracking, name: str, folder: Path) -> ModelVersion:
+    run = begin_run(tracking, name, "test", {})
+    run.attach(folder, MODEL_FOLDER)
+    run.settle()
+    return registry.register(name, run.run_id, name, load_model(folder).digest, {})
+
+
 @pytest.fixture
 def version(registry: Registry, tracking: Tracking, name: str, folder: Path) -> ModelVersion:
-    run = tracking.run(name, "test", {})
-    run.attach(folder, MODEL_FOLDER)
-    return registry.register(name, run, name, load_model(folder).digest, {})
+    return registered(registry, tracking, name, folder)
 
 
 def generated(folder: Path, count: int, seed: int) -> np.ndarray[Any, Any]:
@@ -206,9 +212,7 @@ def test_what_is_planted_in_an_artifact_runs_nothing(
 ) -> None:
     trace = tmp_path / "trace"
     naive = plant(folder, trace)
-    run = tracking.run(name, "test", {})
-    run.attach(folder, MODEL_FOLDER)
-    version = registry.register(name, run, name, load_model(folder).digest, {})
+    version = registered(registry, tracking, name, folder)
     registry.fetch(version, tmp_path / "fetched")
     load_model(tmp_path / "fetched")
     assert not trace.exists()
