@@ -130,7 +130,7 @@ def test_a_training_without_mlflow_is_made_up_for(
     assert (everything.code, everything.data) == (0, [])
 
     shown = aigc("model", "show", f"{toy}@champion").data
-    assert shown["submission"] == said.data["submission"]
+    assert shown["made_by"]["submission"] == said.data["submission"]
     assert shown["run_id"]
     again = submit(SPECS / "tiny" / "gan.yaml", *TRAIN).data
     assert (again["model"], again["verdict"]["passed"]) == (f"{toy}@1", True)
@@ -168,7 +168,9 @@ def test_the_next_job_makes_up_for_the_last(
     proxy.mode = "pass"
     assert submit(SPECS / "tiny" / "gan.yaml", "evaluation.metrics=[]", "registry=null").code == 0
 
-    assert aigc("model", "show", f"{toy}@1").data["submission"] == first.data["submission"]
+    assert (
+        aigc("model", "show", f"{toy}@1").data["made_by"]["submission"] == first.data["submission"]
+    )
 
 
 def test_generation_and_evaluation_go_on_when_mlflow_fails(
@@ -192,7 +194,7 @@ def test_generation_and_evaluation_go_on_when_mlflow_fails(
     assert_waits(judged, f"the gates of {toy}@1 are still to judge")
     proxy.mode = "pass"
     assert aigc("track", "sync").code == 0
-    assert aigc("model", "show", f"{toy}@champion").data["submission"]
+    assert aigc("model", "show", f"{toy}@champion").data["made_by"]["submission"]
     assert submit(EVALUATE).data["verdict"]["passed"]
 
 
