@@ -131,7 +131,7 @@ def test_a_training_without_mlflow_is_made_up_for(
 
     shown = aigc("model", "show", f"{toy}@champion").data
     assert shown["made_by"]["submission"] == said.data["submission"]
-    assert shown["run_id"]
+    assert shown["made_by"]["run_id"]
     again = submit(SPECS / "tiny" / "gan.yaml", *TRAIN).data
     assert (again["model"], again["verdict"]["passed"]) == (f"{toy}@1", True)
     assert "waits" not in again
