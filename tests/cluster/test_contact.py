@@ -320,6 +320,15 @@ def test_a_large_backlog_takes_no_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
+def test_half_a_line_of_a_killed_worker_waits_for_nobody(
+    tracking: Tracking, submission: str
+) -> None:
+    run = begin_run(tracking, submission, "test", {})
+    run.folder.journal.write_text('{"step": 1, "time": 1, "figures": {"loss": 0.5}}\n{"step": 2')
+    assert [each.points for each in settled(tracking)] == [1]
+    assert left_behind(tracking) == []
+
+
 def test_a_record_is_delivered_while_it_grows(tracking: Tracking, submission: str) -> None:
     run = begin_run(tracking, submission, "test", {})
     with delivering(run):
