@@ -27,7 +27,7 @@ from PIL import Image, UnidentifiedImageError
 from aigc.data.files import write_json
 from cluster.errors import RunMissing, TrackingRefused, TrackingUnavailable
 from cluster.evaluation import Evaluation
-from cluster.journal import Entry, JournalReader, Lines
+from cluster.journal import Entry, JournalReader, Lines, whole_bytes
 from cluster.judgement import Gates
 from cluster.ledger import Cause
 from cluster.promotion import promote
@@ -60,9 +60,9 @@ class Progress:
         """What is noted; nothing is delivered when it was another store, or other files."""
         try:
             noted = cls(**json.loads(run.delivered.read_bytes()))
-            if noted.store != store or noted.outbox > run.outbox.stat().st_size:
+            if noted.store != store or noted.outbox > whole_bytes(run.outbox):
                 return cls(store)
-            if noted.journal > _size(run.journal):
+            if noted.journal > whole_bytes(run.journal):
                 noted.journal = 0
         except (OSError, ValueError, TypeError):
             return cls(store)
@@ -70,7 +70,7 @@ class Progress:
 
     def is_behind(self, run: RunFolder) -> bool:
         """Whether something waits."""
-        return self.outbox < _size(run.outbox) or self.journal < _size(run.journal)
+        return self.outbox < whole_bytes(run.outbox) or self.journal < whole_bytes(run.journal)
 
     def note(self, run: RunFolder) -> None:
         """Write it down."""
@@ -334,7 +334,3 @@ def _there(path: Path) -> Path:
     if not path.exists():
         raise TrackingRefused(f"{path} is not there any more")
     return path
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

@@ -37,11 +37,11 @@ class Lines:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _drop_torn_line(path)
+            self.size = whole_bytes(path)
             self._file = path.open("ab", buffering=0)
+            self._file.truncate(self.size)
         except OSError as error:
             raise unwritable(path, error) from error
-        self.size = self._file.seek(0, os.SEEK_END)
 
     def append(self, line: str) -> None:
         """Add a line, which a process killed now leaves behind. Raises WorkspaceUnwritable."""
@@ -189,19 +189,18 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _drop_torn_line(path: Path) -> None:
-    """A process killed in mid-write leaves half a line at the end."""
+def whole_bytes(path: Path) -> int:
+    """How many bytes of the file are whole lines: a writer that was killed may have left half a
+    one. 0 when there is no file."""
     if not path.exists():
-        return
-    with path.open("r+b") as file:
-        end = size = file.seek(0, os.SEEK_END)
+        return 0
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
         while end:
             start = max(0, end - TAIL_BYTES)
             file.seek(start)
             newline = file.read(end - start).rfind(b"\n")
             if newline >= 0:
-                end = start + newline + 1
-                break
+                return start + newline + 1
             end = start
-        if end < size:
-            file.truncate(end)
+    return 0

@@ -7,7 +7,6 @@ import time
 import tracemalloc
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow_server import MlflowServer
@@ -15,7 +14,7 @@ from PIL import Image
 from proxy import Proxy
 
 from aigc.data.catalog import Dataset
-from cluster.contact import deliver_left_behind, delivering, in_contact, left_behind
+from cluster.contact import Delivered, deliver_left_behind, delivering, in_contact, left_behind
 from cluster.delivery import Delivery
 from cluster.errors import TrackingUnavailable
 from cluster.journal import Journal, JournalReader
@@ -63,8 +62,10 @@ class Job:
         self.tracked.end("FINISHED")
 
 
-def settled(tracking: Tracking) -> list[Any]:
-    return list(deliver_left_behind(tracking, left_behind(tracking)))
+def settled(tracking: Tracking, submission: str) -> list[Delivered]:
+    """Deliver everything; returns what became of this submission, if it had anything to tell."""
+    found = deliver_left_behind(tracking, left_behind(tracking))
+    return [each for each in found if each.submission == submission]
 
 
 def assert_whole(server: MlflowServer, submission: str, tracking: Tracking) -> None:
@@ -114,7 +115,7 @@ def test_a_fault_of_the_server_costs_nothing(
 
     proxy.mode = "pass"
     time.sleep(0.1)
-    assert [each.waits for each in settled(tracking)] in ([], [0])
+    assert [each.waits for each in settled(tracking, submission)] in ([], [0])
     assert_whole(server, submission, tracking)
     assert left_behind(tracking) == []
 
@@ -200,7 +201,7 @@ def test_one_server_that_hangs_is_asked_once_for_all_that_waits(
     for number in range(5):
         begin_run(tracking, f"{uuid.uuid4().hex[:8]}-{number}", "test", {}).end("FINISHED")
     proxy.mode, heard = "hang", proxy.heard
-    delivered = settled(tracking)
+    delivered = list(deliver_left_behind(tracking, left_behind(tracking)))
 
     assert [each.waits for each in delivered] == [2] * 5
     assert proxy.heard == heard + 1
@@ -257,10 +258,10 @@ def test_the_run_of_a_process_that_is_gone_is_closed(tracking: Tracking, submiss
     run = begin_run(tracking, submission, "test", {})
     run.settle()
     with run.folder.locked():
-        assert settled(tracking) == []
+        assert settled(tracking, submission) == []
         assert statuses(tracking, submission) == ["RUNNING"]
     last = run.folder.outbox.stat().st_mtime
-    (delivered,) = settled(tracking)
+    (delivered,) = settled(tracking, submission)
 
     assert (delivered.submission, delivered.status) == (submission, "KILLED")
     ended = tracking.runs_of(submission)[0].info
@@ -271,7 +272,7 @@ def test_the_run_of_a_process_that_is_gone_is_closed(tracking: Tracking, submiss
 def test_a_run_whose_outcome_is_there_was_finished(tracking: Tracking, submission: str) -> None:
     run = begin_run(tracking, submission, "test", {})
     run.folder.outcome.write_text(f'{{"store": "{tracking.store}"}}')
-    settled(tracking)
+    settled(tracking, submission)
 
     assert statuses(tracking, submission) == ["FINISHED"]
 
@@ -318,6 +319,15 @@ def test_a_large_backlog_takes_no_memory(tmp_path: Path) -> None:
     assert sum(1 for _ in JournalReader(folder.journal)) == 20_000
     assert tracemalloc.get_traced_memory()[1] < 200_000
     tracemalloc.stop()
+
+
+def test_half_a_line_of_a_killed_worker_waits_for_nobody(
+    tracking: Tracking, submission: str
+) -> None:
+    run = begin_run(tracking, submission, "test", {})
+    run.folder.journal.write_text('{"step": 1, "time": 1, "figures": {"loss": 0.5}}\n{"step": 2')
+    assert [each.points for each in settled(tracking, submission)] == [1]
+    assert settled(tracking, submission) == []
 
 
 def test_a_record_is_delivered_while_it_grows(tracking: Tracking, submission: str) -> None:
