@@ -119,11 +119,13 @@ def _figures(record: Record) -> Iterator[str]:
     for name, figure in found["figures"].items():
         yield f"| {name} | {figure:.4g} | {_says(name)} |"
     data = f"`{found['dataset']}` (`{found['dataset_digest'][:12]}`)"
-    yield f"\nTaken on the held-out split of {data}, seed {found['seed']}"
-    if found["extractor_digest"]:
-        extractor = f"`{found['extractor_digest'][:12]}`"
-        yield f"from {found['samples']:,} samples in the features of extractor {extractor}."
-        yield f"The training split itself is at a Fréchet distance of {found['floor']:.4g}."
+    taken = f"\nTaken on the held-out split of {data}, seed {found['seed']}"
+    if found["extractor_digest"] is None:
+        yield f"{taken}."
+        return
+    extractor = f"`{found['extractor_digest'][:12]}`"
+    yield f"{taken}, from {found['samples']:,} samples in the features of extractor {extractor}."
+    yield f"The training split itself is at a Fréchet distance of {found['floor']:.4g}."
 
 
 def _says(name: str) -> str:

@@ -1,6 +1,6 @@
 """A registered model as MLflow serves it, for those who want that; nothing of ours loads one so.
 
-Models from code: what MLflow runs is the small text SERVED, which imports this module, and this
+Models from code: what MLflow runs is the small text CODE, which imports this module, and this
 module loads the arrays with our own reader. Nothing is pickled.
 """
 
@@ -26,7 +26,8 @@ from aigc.layout import Layout
 from aigc.models.artifact import load_model
 
 EXAMPLE = {"count": 16, "seed": 7}
-SERVED = """\
+SERVED = "served.py"
+CODE = """\
 # What MLflow runs to serve the model in this folder. It needs aigc-factory, and unpickles nothing.
 from mlflow.models import set_model
 
@@ -83,8 +84,8 @@ def write_served(folder: Path, layout: Layout) -> None:
     gets beside the arrays."""
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as temporary:
-        code = Path(temporary) / "served.py"
-        code.write_text(SERVED)
+        code = Path(temporary) / SERVED
+        code.write_text(CODE)
         made = Path(temporary) / "made"
         mlflow.pyfunc.save_model(
             path=made,
@@ -93,14 +94,15 @@ def write_served(folder: Path, layout: Layout) -> None:
             input_example=EXAMPLE,
             pip_requirements=[f"aigc-factory=={__version__}"],
         )
-        _point_to_arrays(made)
+        _place(made)
         shutil.copytree(made, folder, dirs_exist_ok=True)
 
 
-def _point_to_arrays(folder: Path) -> None:
-    """Make the folder itself an artifact: save_model would copy the arrays to another one."""
+def _place(folder: Path) -> None:
+    """Make the folder itself an artifact, of which save_model would have made a copy, and name the
+    code as it lies there and not as on the machine that wrote it."""
     described = Model.load(str(folder))
-    described.flavors[mlflow.pyfunc.FLAVOR_NAME]["artifacts"] = {
-        _ARTIFACT: {"path": ".", "uri": "."}
-    }
+    flavor = described.flavors[mlflow.pyfunc.FLAVOR_NAME]
+    flavor["artifacts"] = {_ARTIFACT: {"path": ".", "uri": "."}}
+    flavor["model_code_path"] = SERVED
     described.save(str(folder / "MLmodel"))

@@ -126,6 +126,7 @@ def test_beside_the_arrays_lies_what_is_known_of_them(folder: Path) -> None:
     served = Model.load(str(folder))
     assert served.signature is not None
     assert served.load_input_example(str(folder)) == EXAMPLE
+    assert "/" not in served.flavors["python_function"]["model_code_path"]
     assert "aigc-factory==" in (folder / "requirements.txt").read_text()
 
 
