@@ -12,6 +12,7 @@ FactoryError (aigc.errors)
     │   └── NoChampion          the model is there, but nobody has promoted a version
     ├── GateRefused             the figures do not pass the gates
     └── TrackingUnavailable     the MLflow store or server does not answer
+        └── CredentialsRefused  the server refuses the credentials, or they do not lie safely
 """
 
 from __future__ import annotations
@@ -61,3 +62,7 @@ class GateRefused(ClusterError):
 
 class TrackingUnavailable(ClusterError):
     """The MLflow store or server does not answer."""
+
+
+class CredentialsRefused(TrackingUnavailable):
+    """The server refuses the credentials, or they lie where others can read them."""

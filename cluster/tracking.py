@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from aigc.data.catalog import Dataset
 from aigc.data.files import write_text
+from cluster.credentials import refusal, refused_status, require_private
 from cluster.errors import TrackingUnavailable
 from cluster.journal import JournalReader
 from cluster.workspace import RunFolder, Workspace, exclusive
@@ -43,10 +44,12 @@ Entries = list[dict[str, Any]]
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """Turn what MLflow raises into TrackingUnavailable."""
+    """Turn what MLflow raises into TrackingUnavailable, or CredentialsRefused."""
     try:
         yield
     except (MlflowException, OSError, sqlite3.Error, SQLAlchemyError) as error:
+        if (status := refused_status(error)) is not None:
+            raise refusal(status) from error
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise TrackingUnavailable(
             f"the MLflow store does not answer: {reason}",
@@ -74,10 +77,11 @@ def _prepare_store(workspace: Workspace) -> None:
 
 
 class Tracking:
-    """One MLflow store and the experiment in it."""
+    """One MLflow store and the experiment in it. Raises CredentialsRefused."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.uri = workspace.tracking_uri
+        require_private(self.uri)
         with answered():
             _prepare_store(workspace)
             self.client = MlflowClient(self.uri)

@@ -23,6 +23,7 @@ from aigc.errors import DataError, FactoryError, ModelError
 from aigc.metrics import likelihoods, needed
 from aigc.models import FAMILIES, build
 from cluster.code import code_digest
+from cluster.credentials import require_accepted
 from cluster.local import LocalRay
 from cluster.places import Here, Place, require_fit
 from cluster.registry import ModelVersion, Registry
@@ -49,8 +50,9 @@ class Session:
 
 
 def open_session(workspace: Workspace, place: str, reporter: Reporter) -> Session:
-    """A session on the place of that name, which is not started yet."""
+    """A session on the place of that name, which is not started yet. Raises CredentialsRefused."""
     tracking = Tracking(workspace)
+    require_accepted(tracking.uri)
     where: Place = Here() if place == "here" else LocalRay(workspace.root / "ray")
     return Session(workspace, where, reporter, tracking, Registry(tracking))
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is imported: on networks this small a second thread costs more than it brings.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import servers
 import torch
 from numbered import Numbered, make_numbered
+from servers import CannotRun, MlflowServer, Postgres
 
 from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
@@ -40,3 +43,31 @@ def digits(datasets: Path) -> Dataset:
 def numbered(tmp_path: Path) -> Numbered:
     """Makes datasets of 1×2×4 images whose bytes are the number of the record."""
     return functools.partial(make_numbered, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for the whole session."""
+    try:
+        with servers.postgres() as running:
+            yield running
+    except CannotRun as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """An MLflow server that lets everyone in."""
+    folder = tmp_path_factory.mktemp("server") / "open"
+    with servers.mlflow_server(postgres, folder, authentication=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def guarded_server(
+    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MlflowServer]:
+    """An MLflow server that asks for a user and a password."""
+    folder = tmp_path_factory.mktemp("server") / "guarded"
+    with servers.mlflow_server(postgres, folder, authentication=True) as running:
+        yield running
