@@ -14,7 +14,7 @@ import pytest
 import servers
 import torch
 from numbered import Numbered, make_numbered
-from servers import CannotRun, MlflowServer, Postgres
+from servers import CannotRun, Postgres
 
 from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
@@ -56,7 +56,9 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+def open_server(
+    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[servers.MlflowServer]:
     """An MLflow server that lets everyone in."""
     folder = tmp_path_factory.mktemp("server") / "open"
     with servers.mlflow_server(postgres, folder, authentication=False) as running:
@@ -66,7 +68,7 @@ def server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="session")
 def guarded_server(
     postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[MlflowServer]:
+) -> Iterator[servers.MlflowServer]:
     """An MLflow server that asks for a user and a password."""
     folder = tmp_path_factory.mktemp("server") / "guarded"
     with servers.mlflow_server(postgres, folder, authentication=True) as running:

@@ -59,14 +59,14 @@ def password_file(mode: int, password: str) -> None:
 
 
 def test_a_night_is_recorded_by_a_server_that_keeps_the_artifacts(
-    server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", open_server.uri)
     aigc(tmp_path, "data", "import", "digits")
     aigc(tmp_path, *submit("vae", "here"))
     aigc(tmp_path, *submit("generate", "here"))
 
-    client = MlflowClient(server.uri)
+    client = MlflowClient(open_server.uri)
     assert client.get_model_version_by_alias("tiny", "champion").version == "1"
     experiment = client.get_experiment_by_name("aigc")
     assert experiment is not None
@@ -74,7 +74,7 @@ def test_a_night_is_recorded_by_a_server_that_keeps_the_artifacts(
     runs = client.search_runs([experiment.experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}
     (training,) = [run for run in runs if run.info.run_name == "tiny-vae"]
-    kept = server.artifacts / experiment.experiment_id / training.info.run_id / "artifacts"
+    kept = open_server.artifacts / experiment.experiment_id / training.info.run_id / "artifacts"
     assert (kept / "model" / "tensors.safetensors").is_file()
     assert not (tmp_path / "mlartifacts").exists()
     assert not (tmp_path / "mlflow.db").exists()
