@@ -16,8 +16,11 @@ _DEFAULTS = {
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     # Progress comes from our journal; copies of the workers' output would tear it apart.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    # A server that is down is noticed in seconds; MLflow's own defaults wait for four minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    # Data on stdout is ours.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # A server that is down is noticed in seconds; MLflow's own defaults wait for four minutes. It
+    # is the drainer that tries again: it looks first whether a lost reply had been a success.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 for _name, _value in _DEFAULTS.items():

@@ -11,8 +11,11 @@ FactoryError (aigc.errors)
     ├── ModelNotFound           the registry has no such model or version
     │   └── NoChampion          the model is there, but nobody has promoted a version
     ├── GateRefused             the figures do not pass the gates
+    ├── SubmissionNotFound      the workspace has no such submission
+    ├── TrackingRefused         MLflow answers, and will never take what it was given
     └── TrackingUnavailable     the MLflow store or server does not answer
-        └── CredentialsRefused  the server refuses the credentials, or they do not lie safely
+        ├── CredentialsRefused  the server refuses the credentials, or they do not lie safely
+        └── RunMissing          the run that another one belongs below is not there yet
 """
 
 from __future__ import annotations
@@ -60,9 +63,21 @@ class GateRefused(ClusterError):
     """The figures do not pass the gates."""
 
 
+class SubmissionNotFound(ClusterError):
+    """The workspace has no such submission."""
+
+
+class TrackingRefused(ClusterError):
+    """MLflow answers, and will never take what it was given."""
+
+
 class TrackingUnavailable(ClusterError):
     """The MLflow store or server does not answer."""
 
 
 class CredentialsRefused(TrackingUnavailable):
     """The server refuses the credentials, or they lie where others can read them."""
+
+
+class RunMissing(TrackingUnavailable):
+    """The run that another one belongs below is not there yet."""

@@ -1,15 +1,19 @@
-"""The metric journal of a run: append-only JSON lines, the truth that MLflow gets a copy of.
+"""Files of JSON lines that only grow, and the metric journal of a run, which is one.
 
 {"step": 50, "time": 1764000000123, "figures": {"generator/loss": 0.61}}
 {"step": 500, "time": 1764000001456, "picture": "samples/step-00000500.png"}
+
+`time` is what the writer's clock said, in milliseconds since 1970: nothing depends on its order.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,95 +21,187 @@ from typing import Any
 from aigc.data.files import unwritable
 from aigc.errors import DataError
 
+Entry = dict[str, Any]
+
 SYNC_SECONDS = 1.0
 """At most this much of the journal is lost when the machine loses its power."""
+FOLLOW_SECONDS = 0.5
+"""Between two looks for new entries."""
+TAIL_BYTES = 2**16
+
+
+class Lines:
+    """The writing end of a file of JSON lines: each is there whole, or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _drop_torn_line(path)
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        self.size = self._file.seek(0, os.SEEK_END)
+
+    def append(self, line: str) -> None:
+        """Add a line, which a process killed now leaves behind. Raises WorkspaceUnwritable."""
+        rest = content = line.encode() + b"\n"
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self.size)
+            raise unwritable(self.path, error) from error
+        self.size += len(content)
+
+    def sync(self) -> None:
+        """Bring everything to the disk. Raises WorkspaceUnwritable."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+    def close(self) -> None:
+        """Bring everything to the disk, and end. Raises WorkspaceUnwritable."""
+        try:
+            self.sync()
+        finally:
+            self._file.close()
 
 
 class Journal:
-    """The writing end. A step that is there already is not written again, so that the steps which
-    a resumed run repeats from its checkpoint appear once."""
+    """The writing end of the metric journal.
+
+    A step that is there already is not written again, so that the steps which a resumed run repeats
+    from its checkpoint appear once. A thread brings the lines to the disk: a step waits for none.
+    """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _drop_torn_line(path)
-        self._last = {kind: -1 for kind in ("figures", "picture")}
-        for entry in JournalReader(path).new():
-            self._last[_kind(entry)] = entry["step"]
-        self._file = path.open("a", encoding="utf-8")
-        self._synced = time.monotonic()
+        self._lines = Lines(path)
+        self._last = {"figures": -1, "picture": -1}
+        for entry in JournalReader(path):
+            self._last["figures" if "figures" in entry else "picture"] = entry["step"]
+        self._done = threading.Event()
+        self._refusal: Exception | None = None
+        self._syncing = threading.Thread(target=self._sync_on, name="journal-sync", daemon=True)
+        self._syncing.start()
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
         """Append the figures of a step. Raises WorkspaceUnwritable."""
-        self._append({"step": step, "time": _now(), "figures": dict(figures)})
+        self._append("figures", step, dict(figures))
 
     def show(self, step: int, picture: str) -> None:
-        """Append a picture's path, relative to the run's folder."""
-        self._append({"step": step, "time": _now(), "picture": picture})
+        """Append a picture's path, relative to the run's folder. Raises WorkspaceUnwritable."""
+        self._append("picture", step, picture)
 
     def sync(self) -> int:
         """Bring everything to the disk. Returns how many bytes that is."""
-        os.fsync(self._file.fileno())
-        self._synced = time.monotonic()
-        return self._file.tell()
+        self._lines.sync()
+        return self._lines.size
 
     def close(self) -> None:
         """Bring everything to the disk, and end."""
-        self.sync()
-        self._file.close()
+        self._done.set()
+        self._syncing.join()
+        self._lines.close()
 
-    def _append(self, entry: dict[str, Any]) -> None:
-        kind = _kind(entry)
-        if entry["step"] <= self._last[kind]:
+    def _append(self, kind: str, step: int, value: dict[str, float] | str) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        if step <= self._last[kind]:
             return
-        self._last[kind] = entry["step"]
-        try:
-            self._file.write(json.dumps(entry) + "\n")
-            self._file.flush()
-            if time.monotonic() - self._synced >= SYNC_SECONDS:
-                self.sync()
-        except OSError as error:
-            raise unwritable(Path(self._file.name), error) from error
+        content = json.dumps(value)
+        self._lines.append(f'{{"step": {step}, "time": {now()}, "{kind}": {content}}}')
+        self._last[kind] = step
+
+    def _sync_on(self) -> None:
+        synced = self._lines.size
+        while not self._done.wait(SYNC_SECONDS):
+            if (size := self._lines.size) == synced:
+                continue
+            try:
+                self._lines.sync()
+            except Exception as error:  # for the thread that writes, which is to hear of it
+                self._refusal = error
+                return
+            synced = size
 
 
 @dataclass
 class JournalReader:
-    """The reading end: remembers how far it has read."""
+    """The reading end of a file of JSON lines: `offset` is how many bytes it has read."""
 
     path: Path
     offset: int = field(default=0)
 
-    def new(self) -> list[dict[str, Any]]:
-        """The complete entries since the last call, in their order. Raises DataError."""
+    def __iter__(self) -> Iterator[Entry]:
+        """The complete entries from `offset` on, one in memory at a time. Raises DataError."""
         if not self.path.exists():
-            return []
+            return
         with self.path.open("rb") as file:
             file.seek(self.offset)
-            complete = file.read().rpartition(b"\n")[0]
-        if not complete:
-            return []
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                entry = self._parsed(line)
+                self.offset += len(line)
+                yield entry
+
+    def new(self) -> list[Entry]:
+        """The complete entries since the last call, in their order. Raises DataError."""
+        return list(self)
+
+    def _parsed(self, line: bytes) -> Entry:
         try:
-            entries = [json.loads(line) for line in complete.splitlines()]
+            entry: Entry = json.loads(line)
         except ValueError as error:
             raise DataError(
                 f"the journal {self.path} holds a line that is no JSON",
-                "Remove the line; the figures of the other steps stay",
+                "Remove the line; the other entries stay",
             ) from error
-        self.offset += len(complete) + 1
-        return entries
+        return entry
+
+
+@contextmanager
+def following(journal: Path, hear: Callable[[list[Entry]], None]) -> Iterator[None]:
+    """Tell `hear` of new entries, in a thread of its own, while the block runs."""
+    done, reader = threading.Event(), JournalReader(journal)
+
+    def follow() -> None:
+        going_on = True
+        while going_on:
+            going_on = not done.wait(FOLLOW_SECONDS)
+            if entries := reader.new():
+                hear(entries)
+
+    thread = threading.Thread(target=follow, name="journal-follower", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def _drop_torn_line(path: Path) -> None:
     """A process killed in mid-write leaves half a line at the end."""
-    if path.exists():
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            os.truncate(path, len(whole))
-
-
-def _kind(entry: Mapping[str, Any]) -> str:
-    return "figures" if "figures" in entry else "picture"
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        end = size = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - TAIL_BYTES)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end < size:
+            file.truncate(end)

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 
 from aigc.errors import ArtifactCorrupt
 from aigc.models.artifact import load_model
@@ -20,7 +21,7 @@ from cluster.code import code_digest
 from cluster.errors import ModelNotFound, NoChampion
 from cluster.evaluation import Evaluation
 from cluster.judgement import Verdict
-from cluster.tracking import SUBMISSION_TAG, TrackedRun, Tracking, answered
+from cluster.tracking import SUBMISSION_TAG, Tracking, answered
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 MODEL_FOLDER = "model"
@@ -100,10 +101,14 @@ class Registry:
     """The registered models of one MLflow store."""
 
     def __init__(self, tracking: Tracking) -> None:
-        self._client = tracking.client
+        self._tracking = tracking
+
+    @property
+    def _client(self) -> MlflowClient:
+        return self._tracking.client
 
     def register(
-        self, name: str, run: TrackedRun, submission: str, digest: str, tags: Mapping[str, str]
+        self, name: str, run_id: str, submission: str, digest: str, tags: Mapping[str, str]
     ) -> ModelVersion:
         """The version that a submission made; registered now unless it already was.
 
@@ -116,8 +121,8 @@ class Registry:
         all_tags = {**own, **tags}
         with answered():
             self._ensure(name)
-            source = f"runs:/{run.run_id}/{MODEL_FOLDER}"
-            made = self._client.create_model_version(name, source, run.run_id, tags=all_tags)
+            source = f"runs:/{run_id}/{MODEL_FOLDER}"
+            made = self._client.create_model_version(name, source, run_id, tags=all_tags)
             self._client.set_registered_model_alias(name, CHALLENGER, str(made.version))
         return self._version(made)
 

@@ -62,9 +62,29 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def outbox(self) -> Path:
+        """What MLflow is to know of the submission, beside the journal, in its order."""
+        return self.path / "outbox.jsonl"
+
+    @property
     def delivered(self) -> Path:
-        """How many bytes of the journal MLflow has."""
-        return self.path / "metrics.delivered"
+        """How much of outbox and journal MLflow has, JSON."""
+        return self.path / "delivered.json"
+
+    @property
+    def refused(self) -> Path:
+        """What MLflow would not take, and why, a line each."""
+        return self.path / "refused.jsonl"
+
+    @property
+    def registration(self) -> Path:
+        """What became of a registration that had to wait for MLflow, JSON."""
+        return self.path / "registration.json"
+
+    @property
+    def delivery_lock(self) -> Path:
+        """Held by whoever is delivering."""
+        return self.path / ".delivery.lock"
 
     @property
     def trials(self) -> Path:
@@ -163,6 +183,10 @@ class Workspace:
     def run(self, submission: str) -> RunFolder:
         """The folder of a submission."""
         return RunFolder(self.root / "runs" / submission)
+
+    def runs(self) -> list[RunFolder]:
+        """The folder of every submission that has one."""
+        return [RunFolder(path) for path in sorted((self.root / "runs").glob("*/"))]
 
     @property
     def tracking_uri(self) -> str:

@@ -14,7 +14,7 @@ import click
 
 from aigc import __version__
 from aigc.errors import FactoryError
-from jobs.commands import data, demo, model, schema, submit
+from jobs.commands import data, demo, model, schema, submit, track
 from jobs.console import message
 from jobs.errors import DONE, INTERRUPTED, SpecInvalid, exit_code
 from jobs.invocation import Invocation
@@ -24,6 +24,7 @@ COMMANDS: tuple[click.Command, ...] = (
     data.data,
     submit.submit,
     model.model,
+    track.track,
     schema.schema,
 )
 

@@ -9,6 +9,7 @@ from aigc.data.batches import in_class_columns
 from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
 from aigc.modalities import modality
+from cluster.contact import in_contact
 from cluster.training import SHEET_RECORDS
 from cluster.workspace import Workspace
 from jobs.progress import Reporter
@@ -35,7 +36,7 @@ def run_demo(workspace: Workspace, place: str, reporter: Reporter) -> Outcome:
     reporter.say(f"imported {dataset.reference}; real digits: {_real_sheet(dataset, workspace)}")
     session = open_session(workspace, place, reporter)
     outcome: Outcome = {}
-    with session.place:
+    with session.place, in_contact(session.tracking):
         for path in SPEC_FILES:
             submission = prepare(load(path), session)
             reporter.say(f"\n{path.name}: pictures appear in {submission.run.path}")

@@ -26,6 +26,7 @@ from cluster.errors import (
     CredentialsRefused,
     GateRefused,
     ModelNotFound,
+    SubmissionNotFound,
 )
 
 FieldPath = tuple[str | int, ...]
@@ -40,6 +41,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     Preempted: 101,
     DatasetNotFound: 102,
     ModelNotFound: 102,
+    SubmissionNotFound: 102,
     CanNeverFit: 105,
     GateRefused: 107,
     ImportRefused: 2,

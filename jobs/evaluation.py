@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aigc.data.catalog import Dataset
 from aigc.metrics import needed
+from cluster.errors import TrackingUnavailable
 from cluster.evaluation import Evaluation, EvaluationRequest, evaluate_worker
 from cluster.judgement import Gates, Verdict, judge
 from cluster.registry import ModelVersion
@@ -20,8 +21,13 @@ def run_evaluation(attempt: Attempt) -> Outcome:
     attempt.session.registry.fetch(attempt.model, attempt.run.model)
     evaluation = evaluate(attempt, attempt.run.model, attempt.spec.evaluation.metrics)
     attempt.tracked.figures(evaluation.figures, "evaluation")
-    verdict = record(attempt, attempt.model, evaluation, attempt.spec.promote)
-    outcome: Outcome = {"model": str(attempt.model), "evaluation": evaluation.as_dict()}
+    reference, gates = str(attempt.model), attempt.spec.promote
+    outcome: Outcome = {"model": reference, "evaluation": evaluation.as_dict()}
+    try:
+        verdict = record(attempt, attempt.model, evaluation, gates)
+    except TrackingUnavailable as error:
+        attempt.tracked.judge_later(reference, evaluation, gates)
+        return outcome | {"waits": f"{error.what}: the gates of {reference} are still to judge"}
     return outcome | ({"verdict": verdict.as_dict()} if verdict else {})
 
 
@@ -32,9 +38,7 @@ def evaluate(
 
     Metrics that look at no samples need no extractor, and none is trained for them.
     """
-    folder = attempt.run.path / "extractor" if needed(metrics) else None
-    if folder is not None:
-        attempt.session.registry.fetch(attempt.extractor(), folder)
+    folder = attempt.extractor() if needed(metrics) else None
     request = EvaluationRequest(
         attempt.session.workspace.datasets,
         attempt.dataset.reference,

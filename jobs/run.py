@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from pathlib import Path
 
-from aigc.errors import DataError, Preempted
+from aigc.errors import DataError, FactoryError, Preempted
+from cluster.contact import delivering, waiting
 from cluster.errors import GateRefused, TrackingUnavailable
+from cluster.record import TrackedRun
 from cluster.registry import ModelVersion
-from cluster.tracking import TrackedRun
 from jobs.errors import Problem, SpecInvalid
 from jobs.evaluation import run_evaluation
 from jobs.generation import run_generation
@@ -39,8 +41,9 @@ def execute(submission: Submission, session: Session, wait: bool = False) -> Out
     """Run a submission to its end on the session's place, which is started.
 
     One that has ended well before is not run again; one that another process runs is an error,
-    unless it is to `wait` for it. Raises what the job raises, after closing its
-    MLflow run as FAILED, or KILLED when it was interrupted or asked to stop.
+    unless it is to `wait` for it. That MLflow is silent ends no job: what it is to know waits, and
+    is said to. Raises what the job raises, after closing its MLflow run as FAILED, or KILLED when
+    it was interrupted or asked to stop.
     """
     named = _named_extractor(submission, session)
     with submission.run.locked(wait):
@@ -49,13 +52,14 @@ def execute(submission: Submission, session: Session, wait: bool = False) -> Out
             session.reporter.say(f"{submission.id} is done already; this is its outcome")
             return done
         tracked = submission.open_run(session)
-        with _closing(tracked, session):
+        with _settling(tracked, session), delivering(tracked), _closing(tracked, session):
             submission.publish_what_is_left()
             submission.describe(tracked)
             extractor = functools.partial(_extractor, submission, session, named)
             attempt = Attempt(submission, session, tracked, extractor)
             outcome = JOBS[submission.spec.kind](attempt)
-            return submission.finish(tracked, session, outcome)
+            ended = submission.finish(tracked, session, outcome)
+    return submission.outcome(session) or ended
 
 
 def require_passed(outcome: Outcome) -> None:
@@ -74,21 +78,30 @@ def _closing(tracked: TrackedRun, session: Session) -> Iterator[None]:
     try:
         yield
     except Preempted:
-        _end(tracked, "KILLED")
+        tracked.end("KILLED")
         raise
     except Exception:
-        _end(tracked, "FAILED")
+        tracked.end("FAILED")
         raise
     except BaseException:
-        _end(tracked, "KILLED")
+        tracked.end("KILLED")
         session.reporter.say("stopped: submit the same spec again to go on from where it was")
         raise
 
 
-def _end(tracked: TrackedRun, status: str) -> None:
-    """Close the run; that MLflow is down must not hide why it ends."""
-    with suppress(TrackingUnavailable):
-        tracked.end(status)
+@contextmanager
+def _settling(tracked: TrackedRun, session: Session) -> Iterator[None]:
+    """Deliver the rest when the block ends, or say what waits, and how to deliver it."""
+    try:
+        yield
+    finally:
+        try:
+            tracked.deliver()
+        except FactoryError as error:
+            session.reporter.say(
+                f"{error.what}; {waiting(tracked)} entries wait in {tracked.folder.path} and will "
+                f"be delivered by the next job, or by: aigc track sync {tracked.folder.submission}"
+            )
 
 
 def _named_extractor(submission: Submission, session: Session) -> ModelVersion | None:
@@ -104,12 +117,13 @@ def _named_extractor(submission: Submission, session: Session) -> ModelVersion |
     return named
 
 
-def _extractor(
-    submission: Submission, session: Session, named: ModelVersion | None
-) -> ModelVersion:
-    """The classifier that figures are taken under; trained now if the dataset has none yet."""
+def _extractor(submission: Submission, session: Session, named: ModelVersion | None) -> Path:
+    """The classifier that figures are taken under; trained now if the dataset has none yet, or if
+    nobody can say."""
+    fetched = submission.run.path / "extractor"
     if named is not None:
-        return named
+        session.registry.fetch(named, fetched)
+        return fetched
     if submission.dataset is None:
         raise DataError(f"{submission.id} has no dataset to be judged on", "Name evaluation.data")
     manifest = submission.dataset.manifest
@@ -118,9 +132,14 @@ def _extractor(
     spec = load(EXTRACTOR_SPEC, [f"{path}={value}" for path, value in settings.items()])
     assert isinstance(spec, Train)
     recipe = recipe_digest(spec, manifest.digest)
-    for version in reversed(session.registry.versions(name)):
-        if version.recipe == recipe:
-            return version
-    session.reporter.say(f"{manifest.name} has no extractor yet: training {name}")
-    outcome = execute(prepare(spec, session), session, wait=True)
-    return session.registry.resolve(outcome["model"])
+    try:
+        for version in reversed(session.registry.versions(name)):
+            if version.recipe == recipe:
+                session.registry.fetch(version, fetched)
+                return fetched
+        session.reporter.say(f"{manifest.name} has no extractor yet: training {name}")
+    except TrackingUnavailable as error:
+        session.reporter.say(f"{error.what}: taking this workspace's own {name}")
+    own = prepare(spec, session)
+    execute(own, session, wait=True)
+    return own.run.model

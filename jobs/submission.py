@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from aigc.data.catalog import Dataset, find, publish
 from aigc.data.files import digest_of, write_json, write_text
@@ -24,10 +23,12 @@ from aigc.metrics import likelihoods, needed
 from aigc.models import FAMILIES, build
 from cluster.code import code_digest
 from cluster.credentials import require_accepted
+from cluster.errors import TrackingUnavailable
 from cluster.local import LocalRay
 from cluster.places import Here, Place, require_fit
+from cluster.record import TrackedRun, begin_run
 from cluster.registry import ModelVersion, Registry
-from cluster.tracking import TrackedRun, Tracking
+from cluster.tracking import Tracking
 from cluster.workspace import RunFolder, Workspace
 from jobs.errors import FieldPath, SpecInvalid
 from jobs.progress import Reporter
@@ -62,8 +63,8 @@ class Submission:
     """A job handed to a place. In `spec`, datasets and models are pinned to one version.
 
     `dataset` is what the job trains on or is judged against, `mixed_in` what is mixed into it;
-    `model` is the registered version that it uses. `parent` is the MLflow run of the search that
-    it is a trial of.
+    `model` is the registered version that it uses. `parent` is the id of the search that it is a
+    trial of.
     """
 
     spec: Spec
@@ -82,18 +83,18 @@ class Submission:
         """What it ended with, if it has ended well and what it made is still there."""
         try:
             ended: Outcome = json.loads(self.run.outcome.read_bytes())
-            made_here = ended["store"] == digest_of(session.tracking.uri)
+            made_here = ended["store"] == session.tracking.store
             if made_here and ended.get("published"):
                 find(session.workspace.datasets, ended["dataset"])
         except (OSError, ValueError, KeyError, TypeError, DataError):
             return None
-        return ended if made_here else None
+        return self._as_it_is_now(ended) if made_here else None
 
     def open_run(self, session: Session) -> TrackedRun:
         """Its MLflow run, made now or running again."""
+        self.run.registration.unlink(missing_ok=True)
         tags = {"aigc.kind": self.spec.kind, "aigc.code": code_digest()}
-        tags |= {MLFLOW_PARENT_RUN_ID: self.parent} if self.parent else {}
-        return session.tracking.run(self.id, self.spec.name, tags)
+        return begin_run(session.tracking, self.id, self.spec.name, tags, self.parent)
 
     def publish_what_is_left(self) -> None:
         """Publish the versions of its datasets that leave out what is damaged, if there are."""
@@ -110,27 +111,38 @@ class Submission:
                 tracked.use(dataset, self.spec.kind)
 
     def finish(self, tracked: TrackedRun, session: Session, outcome: Outcome) -> Outcome:
-        """Record the outcome, and close the run."""
-        where = {"run_id": tracked.run_id, "store": digest_of(session.tracking.uri)}
+        """Record the outcome, and close the run. `run_id` is None as long as MLflow is silent."""
+        run_id = None
+        with suppress(TrackingUnavailable):
+            run_id = tracked.run_id
+        where = {"run_id": run_id, "store": session.tracking.store}
         ended = {"submission": self.id, **where, **outcome}
         write_json(self.run.outcome, ended)
         tracked.attach(self.run.outcome)
         tracked.end("FINISHED")
         return ended
 
+    def _as_it_is_now(self, ended: Outcome) -> Outcome:
+        """With what has become of a registration that waited."""
+        try:
+            later: Outcome = json.loads(self.run.registration.read_bytes())
+        except (OSError, ValueError):
+            return ended
+        return {key: value for key, value in ended.items() if key != "waits"} | later
+
 
 @dataclass(frozen=True)
 class Attempt:
     """One try of a submission, and its MLflow run.
 
-    `extractor` gives the model whose features the figures are taken in. It may have to train it,
-    so it is called when the first figure is wanted.
+    `extractor` gives the folder of the model whose features the figures are taken in. It may have
+    to train it, so it is called when the first figure is wanted.
     """
 
     submission: Submission
     session: Session
     tracked: TrackedRun
-    extractor: Callable[[], ModelVersion]
+    extractor: Callable[[], Path]
 
     @property
     def spec(self) -> Spec:

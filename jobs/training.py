@@ -7,7 +7,9 @@ import functools
 from aigc.data.files import digest_of
 from aigc.models import FAMILIES
 from aigc.models.artifact import load_model
+from cluster.errors import TrackingUnavailable
 from cluster.evaluation import Evaluation
+from cluster.journal import Entry, following
 from cluster.registry import (
     DATASET_TAG,
     FAMILY_TAG,
@@ -15,7 +17,6 @@ from cluster.registry import (
     UNBOUNDED_TAG,
     ModelVersion,
 )
-from cluster.tracking import Entries, following
 from cluster.training import TrainingRequest, train_worker
 from jobs.evaluation import evaluate, record
 from jobs.preemption import stoppable
@@ -44,16 +45,24 @@ def register(
     """Register what a training made, and let the gates decide, as `registry` asks.
 
     Returns what is known of the model then: its digest, its evaluation, its version, the verdict.
+    Where MLflow is silent, registration and gates wait in the outbox, and `waits` says so.
     """
     outcome: Outcome = {"model_digest": digest}
     if evaluation is not None:
         outcome["evaluation"] = evaluation.as_dict()
-    if registry is not None:
-        version = _registered(attempt, registry.model, digest)
+    if registry is None:
+        return outcome
+    tags = _tags(attempt)
+    try:
+        attempt.tracked.settle()
+        version = _registered(attempt, registry.model, digest, tags)
         outcome["model"] = str(version)
         if evaluation is not None:
             verdict = record(attempt, version, evaluation, registry.promote)
             outcome |= {"verdict": verdict.as_dict()} if verdict else {}
+    except TrackingUnavailable as error:
+        attempt.tracked.register_later(registry.model, digest, tags, evaluation, registry.promote)
+        outcome["waits"] = f"{error.what}: the registration as {registry.model} is still to come"
     return outcome
 
 
@@ -78,15 +87,14 @@ def _train(attempt: Attempt, spec: Train) -> None:
     )
     with session.reporter.progress(f"training {spec.name}", spec.training.steps) as progress:
 
-        def deliver(entries: Entries) -> None:
+        def hear(entries: list[Entry]) -> None:
             _show(entries, progress)
-            attempt.tracked.deliver(run, entries)
 
-        with following(run, deliver), stoppable(run):
+        with following(run.journal, hear), stoppable(run):
             session.place.train(functools.partial(train_worker, request), spec.resources)
 
 
-def _show(entries: Entries, progress: Progress) -> None:
+def _show(entries: list[Entry], progress: Progress) -> None:
     """The newest losses, beside the step."""
     reports = [entry for entry in entries if "figures" in entry]
     if not reports:
@@ -101,7 +109,8 @@ def _show(entries: Entries, progress: Progress) -> None:
     progress.update(newest["step"], note)
 
 
-def _registered(attempt: Attempt, name: str, digest: str) -> ModelVersion:
+def _tags(attempt: Attempt) -> dict[str, str]:
+    """What is known of the model by its making."""
     spec = attempt.spec
     assert isinstance(spec, Train)
     tags = {
@@ -111,7 +120,11 @@ def _registered(attempt: Attempt, name: str, digest: str) -> ModelVersion:
     }
     if reason := FAMILIES[spec.model.family].unbounded(spec.model):
         tags[UNBOUNDED_TAG] = reason
+    return tags
+
+
+def _registered(attempt: Attempt, name: str, digest: str, tags: dict[str, str]) -> ModelVersion:
     versions, submission = attempt.session.registry, attempt.submission.id
-    version = versions.register(name, attempt.tracked, submission, digest, tags)
+    version = versions.register(name, attempt.tracked.run_id, submission, digest, tags)
     attempt.session.reporter.say(f"registered {version}")
     return version

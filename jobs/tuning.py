@@ -18,8 +18,8 @@ from cluster.code import code_digest, require_same_code
 from cluster.errors import JobFailed
 from cluster.evaluation import Evaluation
 from cluster.journal import Journal
+from cluster.record import TrackedRun
 from cluster.search import Search, TrialResult
-from cluster.tracking import TrackedRun, following
 from cluster.tuning import Trial, Tune, Value
 from cluster.workspace import RunFolder, Workspace
 from jobs.preemption import stoppable
@@ -39,14 +39,13 @@ Execute = Callable[[Submission, Session, bool], Outcome]
 class TrialRequest:
     """What every trial of a search is told. Plain data: it travels between processes.
 
-    `search` is the folder of the search, `parent` its MLflow run.
+    `search` is the folder of the search.
     """
 
     workspace: Workspace
     spec: Train
     metric: str
     search: RunFolder
-    parent: str
     code: str = field(default_factory=code_digest)
 
 
@@ -79,7 +78,7 @@ def run_trial(execute: Execute, request: TrialRequest, values: Mapping[str, Valu
     session = open_session(request.workspace, "here", Silent())
     name = ""
     try:
-        submission = _submission(request.spec, values, session, request.parent)
+        submission = _submission(request.spec, values, session, request.search.submission)
         name = submission.id
         with _stopped_with(request.search, submission.run):
             outcome = execute(submission, session, True)
@@ -104,9 +103,8 @@ def _search(execute: Execute, attempt: Attempt, spec: Train, tune: Tune) -> Sear
             figures = {f"tune/{tune.metric}": trial.figure, "tune/best": search.best.figure or 0.0}
             journal.report(ended, figures)
 
-    request = TrialRequest(session.workspace, spec, tune.metric, run, attempt.tracked.run_id)
-    deliver = functools.partial(attempt.tracked.deliver, run)
-    with stoppable(run), following(run, deliver):
+    request = TrialRequest(session.workspace, spec, tune.metric, run)
+    with stoppable(run):
         search = Search(tune, better, spec.training.seed, run.trials, heard, run.stop.exists)
         trial = functools.partial(run_trial, execute, request)
         session.place.search(trial, search, spec.resources)
@@ -119,9 +117,9 @@ def _search(execute: Execute, attempt: Attempt, spec: Train, tune: Tune) -> Sear
 def _register_best(execute: Execute, attempt: Attempt, spec: Train, best: Trial) -> Outcome:
     """What its training would have done, had it been asked alone."""
     session = attempt.session
-    submission = _submission(spec, best.values, session, attempt.tracked.run_id)
+    submission = _submission(spec, best.values, session, attempt.submission.id)
     done = execute(submission, replace(session, reporter=Silent()), True)
-    tracked = TrackedRun(session.tracking.client, done["run_id"])
+    tracked = TrackedRun(session.tracking, submission.run)
     trial = Attempt(submission, session, tracked, attempt.extractor)
     evaluation = Evaluation(**done["evaluation"])
     return register(trial, spec.registry, done["model_digest"], evaluation)

@@ -13,7 +13,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import servers
 import torch
+from mlflow_server import MlflowServer, mlflow_server
 from numbered import Numbered, make_numbered
+from proxy import Proxy
 from servers import CannotRun, Postgres
 
 from aigc.data.catalog import Dataset
@@ -73,3 +75,28 @@ def guarded_server(
     folder = tmp_path_factory.mktemp("server") / "guarded"
     with servers.mlflow_server(postgres, folder, authentication=True) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A real MLflow server: starting one takes seconds, so they share it."""
+    with mlflow_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _proxy(server: MlflowServer) -> Iterator[Proxy]:
+    with Proxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy(_proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
+    """What stands before the server, and is where MLFLOW_TRACKING_URI leads to.
+
+    Its port stays: MLflow's client remembers it with every run.
+    """
+    _proxy.mode = "pass"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", _proxy.url)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    return _proxy

@@ -35,6 +35,7 @@ def submit(
     output: Output,
 ) -> None:
     """Run the job that the file SPEC asks for, and follow it to its end."""
+    from cluster.contact import in_contact
     from jobs.progress import Reporter
     from jobs.run import execute, require_passed
     from jobs.spec import check, source_of
@@ -49,7 +50,7 @@ def submit(
         return
     if not yes and sys.stdin.isatty():
         click.confirm("Run it?", default=True, abort=True, err=True)
-    with session.place:
+    with session.place, in_contact(session.tracking):
         outcome = execute(submission, session)
     show_one(outcome, output)
     for command in next_commands(outcome, session):

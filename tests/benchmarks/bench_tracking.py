@@ -29,8 +29,10 @@ from aigc.models import build
 from aigc.training.loop import Runtime, train
 from aigc.training.state import TrainingState
 from aigc.training.world import World
+from cluster.contact import delivering
 from cluster.journal import Journal
-from cluster.tracking import TrackedRun, Tracking, following
+from cluster.record import begin_run
+from cluster.tracking import Tracking
 from cluster.workspace import RunFolder, Workspace
 from jobs.specs import SPECS
 
@@ -74,18 +76,6 @@ def _server(root: Path) -> Iterator[MlflowServer]:
         yield server
 
 
-def begin(workspace: Workspace, name: str) -> tuple[RunFolder, TrackedRun]:
-    """A run of the server, and the folder of its journal."""
-    return workspace.run(name), Tracking(workspace).run(name, name, {})
-
-
-@contextmanager
-def delivering(run: RunFolder, tracked: TrackedRun) -> Iterator[None]:
-    """Brings the journal to the server while the block runs, and what is left at its end."""
-    with following(run, lambda entries: tracked.deliver(run, entries)):
-        yield
-
-
 def journalling(root: Path, figures: Figures, goals: Goals) -> None:
     """10,000 points into a journal, ten a report, and one a report."""
     seconds = {
@@ -100,11 +90,13 @@ def journalling(root: Path, figures: Figures, goals: Goals) -> None:
 def fresh_stores(root: Path, figures: Figures, goals: Goals) -> None:
     """An embedded store from nothing to its first answer: the first one, and those after it."""
     seconds = list[float]()
-    for number in range(4):
-        workspace = Workspace.at(root / f"fresh-{number}")
-        started = time.perf_counter()
-        Tracking(workspace).client.search_experiments(max_results=1)
-        seconds.append(time.perf_counter() - started)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_CACHE_HOME", str(root / "cache"))
+        for number in range(4):
+            workspace = Workspace.at(root / f"fresh-{number}")
+            started = time.perf_counter()
+            Tracking(workspace).client.search_experiments(max_results=1)
+            seconds.append(time.perf_counter() - started)
     first, later = seconds[0], median(seconds[1:])
     figures |= {"first_store_seconds": first, "later_store_seconds": later}
     goals["2 s / a later embedded store"] = (2.0 / later, 1.0)
@@ -115,11 +107,10 @@ def draining(
     workspace: Workspace, server: MlflowServer, points: int, figures: Figures, goals: Goals
 ) -> None:
     """A journal that was there before, as after an outage; counted by PostgreSQL itself."""
-    run, tracked = begin(workspace, "drained")
-    _journalled(run.path, points, len(FIGURES))
+    tracked = begin_run(Tracking(workspace), "drained", "drained", {})
+    _journalled(tracked.folder.path, points, len(FIGURES))
     before, started = _cpu_seconds(server), time.perf_counter()
-    with delivering(run, tracked):
-        pass
+    tracked.settle()
     seconds = time.perf_counter() - started
     cpu = [after - spent for after, spent in zip(_cpu_seconds(server), before, strict=True)]
     counted = server.postgres.query(
@@ -128,7 +119,7 @@ def draining(
     assert counted == points, f"{counted} of {points} points arrived"
     per_million = seconds * 1_000_000 / points
     figures |= {"points": points, "drain_seconds": seconds, "drain_cpu_seconds": cpu}
-    figures |= {"journal_bytes": run.journal.stat().st_size}
+    figures |= {"journal_bytes": tracked.folder.journal.stat().st_size}
     goals["300 s / 1,000,000 points drained"] = (300 / per_million, 1.0)
     row = (f"{points:,}", seconds, points / seconds, *cpu)
     columns = ("seconds", "points/s", "CPU-s of the drainer", "of MLflow", "of PostgreSQL")
@@ -145,16 +136,17 @@ def training(workspace: Workspace, rounds: int, figures: Figures, goals: Goals) 
     numbers = itertools.count()
     for _ in range(rounds):
         plain = without(steps, _ignore, None)
-        run, tracked = begin(workspace, f"trained-{next(numbers)}")
-        journal = Journal(run.journal)
-        with delivering(run, tracked):
+        name = f"trained-{next(numbers)}"
+        tracked = begin_run(Tracking(workspace), name, name, {})
+        journal = Journal(tracked.folder.journal)
+        with delivering(tracked):
             recorded = run_with(steps, journal.report, None)
         journal.close()
         ratios.append(plain[0] / recorded[0])
         cpu_ratios.append(plain[1] / recorded[1])
-    run, tracked = begin(workspace, "every-step")
-    journal = Journal(run.journal)
-    with delivering(run, tracked):
+    tracked = begin_run(Tracking(workspace), "every-step", "every-step", {})
+    journal = Journal(tracked.folder.journal)
+    with delivering(tracked):
         run_with(4 * steps, _timed(journal, waits), 1)
     journal.close()
     ratio, cpu_ratio = median(ratios), median(cpu_ratios)

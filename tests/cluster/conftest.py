@@ -10,9 +10,9 @@ from cluster.workspace import Workspace
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace with a real MLflow store in it: making one takes seconds, so they share it."""
+    """A workspace with a real MLflow store in it, which tests share."""
     workspace = Workspace.at(tmp_path_factory.mktemp("store"))
-    Tracking(workspace)
+    assert Tracking(workspace).client
     return workspace
 
 

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import os
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from cluster.journal import Journal, JournalReader
+from aigc.errors import WorkspaceUnwritable
+from cluster.journal import Journal, JournalReader, Lines, following
+
+POINTS = 10_000
 
 
 @pytest.fixture
@@ -70,3 +78,88 @@ def test_half_a_line_waits_for_its_end(path: Path) -> None:
 
 def test_a_journal_that_is_not_there_yet_is_empty(path: Path) -> None:
     assert JournalReader(path).new() == []
+
+
+@contextmanager
+def full_disk_after(size: int) -> Iterator[None]:
+    """No file of this process can grow beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def report_all(journal: Journal, numbers: range, pause: float = 0) -> None:
+    for step in numbers:
+        journal.report(step, {"loss": 0.5})
+        time.sleep(pause)
+
+
+def test_a_full_disk_is_a_sentence_and_tears_no_line(path: Path) -> None:
+    journal = Journal(path)
+    with full_disk_after(1000), pytest.raises(WorkspaceUnwritable, match=r"cannot write .*metrics"):
+        report_all(journal, range(100))
+    kept = steps(path)
+    assert path.read_bytes().endswith(b"}\n")
+    assert kept == list(range(len(kept)))
+
+    report_all(journal, range(100))
+    journal.close()
+    assert steps(path) == list(range(100))
+
+
+def test_what_a_disk_refuses_in_the_background_is_heard_at_the_next_step(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.journal.SYNC_SECONDS", 0.01)
+    journal = Journal(path)
+    descriptor = journal._lines._file.fileno()
+    saved, reading = os.dup(descriptor), os.pipe()
+    journal.report(0, {"loss": 0.5})
+    os.dup2(reading[1], descriptor)  # a pipe cannot be synced
+    with pytest.raises(WorkspaceUnwritable, match="cannot write"):
+        report_all(journal, range(1, 1000), pause=0.01)
+    os.dup2(saved, descriptor)
+    journal.close()
+    for each in (saved, *reading):
+        os.close(each)
+
+
+def test_a_line_of_any_length_is_torn_and_dropped(path: Path) -> None:
+    lines = Lines(path)
+    lines.append("1" * 200_000)
+    lines.append("2" * 200_000)
+    lines.close()
+    os.truncate(path, path.stat().st_size - 1)
+
+    sizes = []
+    for whole in (path.stat().st_size, 199_000):
+        os.truncate(path, whole)
+        with closing(Lines(path)) as lines:
+            sizes.append(lines.size)
+    assert sizes == [200_001, 0]
+
+
+def test_ten_thousand_points_are_a_tenth_of_a_second(path: Path) -> None:
+    def seconds() -> float:
+        path.unlink(missing_ok=True)
+        journal, started = Journal(path), time.perf_counter()
+        for step in range(POINTS // 10):
+            journal.report(step, {f"figure{number}": step / 7 for number in range(10)})
+        journal.close()
+        return time.perf_counter() - started
+
+    assert min(seconds() for _ in range(5)) <= 0.1
+
+
+def test_who_follows_hears_everything(path: Path) -> None:
+    heard = list[int]()
+    with following(path, lambda entries: heard.extend(entry["step"] for entry in entries)):
+        journal = Journal(path)
+        for step in range(5):
+            journal.report(step, {"loss": 0.5})
+        journal.close()
+
+    assert heard == [0, 1, 2, 3, 4]

@@ -14,6 +14,7 @@ from aigc.models.vae import VAEConfig
 from cluster.errors import ModelNotFound, NoChampion
 from cluster.evaluation import Evaluation
 from cluster.judgement import Verdict
+from cluster.record import begin_run
 from cluster.registry import CHAMPION, ModelVersion, Registry
 from cluster.tracking import Tracking
 
@@ -42,9 +43,10 @@ def register(
     registry: Registry, tracking: Tracking, name: str, folder: Path, submission: str | None = None
 ) -> ModelVersion:
     submission = submission or uuid.uuid4().hex
-    run = tracking.run(submission, "test", {})
+    run = begin_run(tracking, submission, "test", {})
     run.attach(folder, "model")
-    return registry.register(name, run, submission, load_model(folder).digest, {})
+    run.settle()
+    return registry.register(name, run.run_id, submission, load_model(folder).digest, {})
 
 
 def evaluation(extractor: str = "e") -> Evaluation:

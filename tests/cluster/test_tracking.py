@@ -1,14 +1,14 @@
 from __future__ import annotations
 
+import time
 import uuid
 
 import pytest
-from PIL import Image
 
 from aigc.data.catalog import Dataset
-from cluster.errors import TrackingUnavailable
-from cluster.journal import Journal
-from cluster.tracking import TrackedRun, Tracking, flattened, following
+from cluster.errors import TrackingRefused, TrackingUnavailable
+from cluster.record import begin_run, flattened
+from cluster.tracking import Tracking, answered
 from cluster.workspace import Workspace
 
 
@@ -17,97 +17,66 @@ def submission() -> str:
     return f"test-{uuid.uuid4().hex[:8]}"
 
 
-@pytest.fixture
-def run(tracking: Tracking, submission: str) -> TrackedRun:
-    return tracking.run(submission, "test", {"aigc.kind": "train"})
-
-
 def test_a_submission_has_one_run_however_often_it_is_tried(
-    tracking: Tracking, submission: str, run: TrackedRun
+    tracking: Tracking, submission: str
 ) -> None:
+    run = begin_run(tracking, submission, "test", {"aigc.kind": "train"})
     run.end("FAILED")
-    again = tracking.run(submission, "test", {})
+    first = run.run_id
+    again = begin_run(tracking, submission, "test", {})
+    again.settle()
 
-    assert again.run_id == run.run_id
-    assert tracking.client.get_run(run.run_id).info.status == "RUNNING"
+    assert again.run_id == first
+    assert tracking.client.get_run(first).info.status == "RUNNING"
+    assert tracking.client.get_run(first).data.tags["aigc.kind"] == "train"
 
 
-def test_another_submission_has_another_run(tracking: Tracking, run: TrackedRun) -> None:
-    assert tracking.run(f"test-{uuid.uuid4().hex[:8]}", "test", {}).run_id != run.run_id
+def test_another_submission_has_another_run(tracking: Tracking, submission: str) -> None:
+    one = begin_run(tracking, submission, "test", {})
+    other = begin_run(tracking, f"{submission}-other", "test", {})
+
+    assert one.run_id != other.run_id
 
 
-def test_the_journal_is_delivered_whole_with_its_pictures(
-    tracking: Tracking, run: TrackedRun, store: Workspace, submission: str
+def test_a_run_has_the_times_of_its_submission_and_not_of_its_delivery(
+    tracking: Tracking, submission: str
 ) -> None:
-    folder = store.run(submission)
-    (folder.samples).mkdir(parents=True)
-    Image.new("L", (8, 8)).save(folder.samples / "step-1.png")
-    with following(folder, lambda entries: run.deliver(folder, entries)):
-        journal = Journal(folder.journal)
-        for step in range(1, 1201):
-            journal.report(step, {"loss": 1 / step, "accuracy": 0.5})
-        journal.show(1, "samples/step-1.png")
-        journal.close()
+    before = time.time()
+    run = begin_run(tracking, submission, "test", {})
+    run.figures({"loss": 0.5}, "evaluation", step=3)
+    run.end("FINISHED")
+    after = time.time()
+    time.sleep(0.05)
+    run.settle()
 
-    history = tracking.client.get_metric_history(run.run_id, "loss")
-    assert [metric.step for metric in history] == list(range(1, 1201))
-    assert history[9].value == pytest.approx(0.1)
-    pictures = tracking.client.list_artifacts(run.run_id, "images")
-    assert any("step" in picture.path for picture in pictures)
-
-
-def test_delivering_twice_leaves_each_point_once(
-    tracking: Tracking, run: TrackedRun, store: Workspace, submission: str
-) -> None:
-    entries = [{"step": 1, "time": 1_764_000_000_000, "figures": {"loss": 0.25}}]
-    run.deliver(store.run(submission), entries)
-    run.deliver(store.run(submission), entries)
-
-    assert len(tracking.client.get_metric_history(run.run_id, "loss")) == 1
-
-
-def test_what_could_not_be_delivered_is_delivered_later(workspace: Workspace) -> None:
-    folder, delivered = workspace.run("test-1"), list[int]()
-    down = [True, True]
-
-    def deliver(entries: list[dict[str, int]]) -> None:
-        if down:
-            down.pop()
-            raise TrackingUnavailable("the MLflow store does not answer")
-        delivered.extend(entry["step"] for entry in entries)
-
-    with following(folder, deliver):
-        journal = Journal(folder.journal)
-        journal.report(1, {"loss": 1.0})
-        journal.close()
-        while down:
-            pass
-
-    assert delivered == [1]
-
-
-def test_the_next_attempt_delivers_only_what_is_new(workspace: Workspace) -> None:
-    folder, delivered = workspace.run("test-1"), list[int]()
-
-    for step in (1, 2):
-        with following(
-            folder, lambda entries: delivered.extend(entry["step"] for entry in entries)
-        ):
-            journal = Journal(folder.journal)
-            journal.report(step, {"loss": 1.0})
-            journal.close()
-
-    assert delivered == [1, 2]
+    info = tracking.client.get_run(run.run_id).info
+    (point,) = tracking.client.get_metric_history(run.run_id, "evaluation/loss")
+    times = [info.start_time, point.timestamp, info.end_time]
+    assert times == sorted(times)
+    assert before - 0.001 <= info.start_time / 1000
+    assert info.end_time / 1000 <= after
+    assert (point.step, point.value) == (3, 0.5)
 
 
 def test_dataset_digests_are_recorded_as_inputs(
-    tracking: Tracking, run: TrackedRun, digits: Dataset
+    tracking: Tracking, submission: str, digits: Dataset
 ) -> None:
+    run = begin_run(tracking, submission, "test", {})
     run.use(digits, "train")
+    run.settle()
     inputs = tracking.client.get_run(run.run_id).inputs.dataset_inputs
 
     assert [each.dataset.name for each in inputs] == ["digits"]
     assert digits.manifest.digest.startswith(inputs[0].dataset.digest)
+
+
+def test_more_parameters_than_mlflow_takes_at_once(tracking: Tracking, submission: str) -> None:
+    run = begin_run(tracking, submission, "test", {})
+    (run.folder.spec).write_text("kind: train\n")
+    run.describe({"many": {str(number): number for number in range(250)}}, run.folder.spec)
+    run.settle()
+
+    assert len(tracking.client.get_run(run.run_id).data.params) == 250
 
 
 def test_a_server_that_is_not_there_is_one_sentence(
@@ -116,7 +85,12 @@ def test_a_server_that_is_not_there_is_one_sentence(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
 
     with pytest.raises(TrackingUnavailable, match=r"does not answer.*MLFLOW_TRACKING_URI"):
-        Tracking(workspace)
+        _ = Tracking(workspace).experiment
+
+
+def test_what_mlflow_will_never_take_is_no_silence(tracking: Tracking) -> None:
+    with pytest.raises(TrackingRefused, match="no-such-run"), answered():
+        tracking.client.get_run("no-such-run")
 
 
 def test_nested_fields_become_dotted_parameters() -> None:
@@ -125,13 +99,6 @@ def test_nested_fields_become_dotted_parameters() -> None:
         "a.c.d": [2],
         "e": None,
     }
-
-
-def test_what_a_crash_left_of_a_new_store_is_made_again(workspace: Workspace) -> None:
-    (workspace.root / ".mlflow.db.partial").write_bytes(b"half a database")
-
-    assert Tracking(workspace).client.search_experiments()
-    assert not (workspace.root / ".mlflow.db.partial").exists()
 
 
 def test_an_empty_variable_names_no_server(

@@ -13,6 +13,7 @@ from aigc.errors import DataError, DatasetNotFound, ModelError, TrainingDiverged
 from cluster.errors import AlreadyRunning, CanNeverFit, ModelNotFound
 from cluster.local import LocalRay
 from cluster.places import Here
+from cluster.record import TrackedRun
 from cluster.workspace import Workspace
 from jobs.errors import SpecInvalid
 from jobs.progress import Reporter
@@ -185,8 +186,8 @@ def test_a_dataset_without_labels_has_likelihoods_and_no_figures_of_samples(
 
 def test_a_job_asks_only_for_what_it_has(session: Session) -> None:
     submission = prepare(generate(), session)
-    tracked = session.tracking.run("a-job", "a-job", {})
-    attempt = Attempt(submission, session, tracked, lambda: session.registry.resolve("toy@1"))
+    tracked = TrackedRun(session.tracking, submission.run)
+    attempt = Attempt(submission, session, tracked, lambda: submission.run.model)
 
     assert attempt.model is submission.model
     with pytest.raises(DataError, match="uses no dataset"):

@@ -1,0 +1,211 @@
+"""When records are delivered: in the background of a job, and what earlier jobs have left behind.
+
+A store that does not answer is left alone for a while that doubles up to MOST_SECONDS, and costs
+one call then: nothing but a thread ever waits for it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_when_event_set,
+    wait_exponential_jitter,
+)
+
+from aigc.errors import DataError, FactoryError
+from cluster.delivery import OPEN, Delivery, Progress
+from cluster.errors import AlreadyRunning, RunMissing, TrackingUnavailable
+from cluster.journal import JournalReader
+from cluster.record import TrackedRun
+from cluster.tracking import Tracking
+from cluster.workspace import RunFolder
+
+POLL_SECONDS = 0.5
+"""Between two looks for something to deliver."""
+MOST_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def delivering(tracked: TrackedRun) -> Iterator[None]:
+    """Deliver the record as it grows, in a thread of its own, while the block runs."""
+
+    def deliver(halt: threading.Event) -> None:
+        delivery = Delivery(tracked.tracking, tracked.folder, halt)
+        _patiently(delivery.drain, halt, _say_once)
+        while not halt.wait(POLL_SECONDS):
+            _patiently(delivery.drain, halt, _say_once)
+
+    with _beside(deliver, "delivery"):
+        yield
+
+
+@contextmanager
+def in_contact(tracking: Tracking) -> Iterator[None]:
+    """Deliver what earlier submissions have left, in a thread of its own, while the block runs."""
+
+    def deliver(halt: threading.Event) -> None:
+        _patiently(lambda: _deliver_all(tracking, halt), halt)
+
+    with _beside(deliver, "leftovers"):
+        yield
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What became of the record of one submission.
+
+    `points` and `entries` were delivered now, `waits` and `refused` count both kinds. `status` is
+    what MLflow says of the run, None before it has one. `reason` says why something waits.
+    """
+
+    submission: str
+    status: str | None
+    points: int
+    entries: int
+    waits: int
+    refused: int
+    reason: str | None
+
+
+def left_behind(tracking: Tracking) -> list[RunFolder]:
+    """The submissions that have something to tell this store, those begun first coming first.
+
+    The runs of those that no process holds any more are closed on the way.
+    """
+    found = []
+    for run in tracking.workspace.runs():
+        progress = Progress.of(run, tracking.store)
+        if progress.status == OPEN or progress.is_behind(run):
+            begun, store, _ = _standing(run)
+            if store == tracking.store and has_news(tracking, run):
+                found.append((begun, run))
+    return [run for _, run in sorted(found, key=lambda each: each[0])]
+
+
+def has_news(tracking: Tracking, run: RunFolder) -> bool:
+    """Whether the store is to hear of the submission; its run is closed if it is an orphan."""
+    _, _, status = _standing(run)
+    if status == OPEN:
+        _reap(tracking, run)
+    return Progress.of(run, tracking.store).is_behind(run)
+
+
+def deliver_left_behind(
+    tracking: Tracking, runs: Sequence[RunFolder], halt: threading.Event | None = None
+) -> Iterator[Delivered]:
+    """Deliver what these have to tell. A store that does not answer one is not asked again."""
+    silence: str | None = None
+    for run in runs:
+        delivery, reason = Delivery(tracking, run, halt), silence
+        try:
+            if silence is None:
+                delivery.drain()
+        except (RunMissing, DataError) as error:
+            reason = str(error)
+        except TrackingUnavailable as error:
+            reason = silence = str(error)
+        progress = Progress.of(run, tracking.store)
+        yield Delivered(
+            run.submission,
+            progress.status,
+            delivery.points,
+            delivery.entries,
+            _waiting(run, progress),
+            sum(1 for _ in JournalReader(run.refused)),
+            reason,
+        )
+
+
+def waiting(tracked: TrackedRun) -> int:
+    """How many points and entries MLflow does not have yet."""
+    return _waiting(tracked.folder, Progress.of(tracked.folder, tracked.tracking.store))
+
+
+def _deliver_all(tracking: Tracking, halt: threading.Event) -> None:
+    for delivered in deliver_left_behind(tracking, left_behind(tracking), halt):
+        if delivered.reason is not None:
+            raise TrackingUnavailable(delivered.reason)
+
+
+def _waiting(run: RunFolder, progress: Progress) -> int:
+    entries = sum(1 for _ in JournalReader(run.outbox, progress.outbox))
+    journal = JournalReader(run.journal, progress.journal)
+    return entries + sum(len(entry.get("figures", ".")) for entry in journal)
+
+
+def _standing(run: RunFolder) -> tuple[int, str | None, str | None]:
+    """When the submission was begun first, for which store last, and the status of its record."""
+    begun, store, status = 0, None, None
+    for entry in JournalReader(run.outbox):
+        if "begin" in entry:
+            begun, store, status = begun or entry["time"], entry["begin"]["store"], OPEN
+        status = entry.get("end", status)
+    return begun, store, status
+
+
+def _reap(tracking: Tracking, run: RunFolder) -> None:
+    """Close the run of a submission that no process holds, as of its last sign of life: as KILLED,
+    or as FINISHED where its outcome is there."""
+    with suppress(AlreadyRunning), run.locked():
+        _, store, status = _standing(run)
+        if status != OPEN:
+            return
+        files = [path for path in (run.outbox, run.journal) if path.exists()]
+        last = max(path.stat().st_mtime_ns for path in files) // 1_000_000
+        ended = "FINISHED" if _outcome_store(run) == store else "KILLED"
+        TrackedRun(tracking, run).append({"end": ended}, time=last)
+
+
+def _outcome_store(run: RunFolder) -> str | None:
+    """The store that the submission's outcome was recorded for, if it has ended well."""
+    try:
+        store: str | None = json.loads(run.outcome.read_bytes()).get("store")
+    except (OSError, ValueError):
+        return None
+    return store
+
+
+def _patiently(
+    act: Callable[[], None],
+    halt: threading.Event,
+    say: Callable[[RetryCallState], None] | None = None,
+) -> None:
+    """Act, again after a while as long as it raises a FactoryError and nobody says halt."""
+    Retrying(
+        retry=retry_if_exception_type(FactoryError),
+        wait=wait_exponential_jitter(multiplier=POLL_SECONDS, max=MOST_SECONDS),
+        sleep=sleep_using_event(halt),
+        stop=stop_when_event_set(halt),
+        before_sleep=say,
+        retry_error_callback=lambda _: None,
+    )(act)
+
+
+def _say_once(state: RetryCallState) -> None:
+    if state.attempt_number == 1 and state.outcome is not None:
+        log.warning("%s; the record waits in the run's folder", state.outcome.exception())
+
+
+@contextmanager
+def _beside(work: Callable[[threading.Event], None], name: str) -> Iterator[None]:
+    """Run `work` in a thread until the block ends; it is then told to halt, and waited for."""
+    halt = threading.Event()
+    thread = threading.Thread(target=work, args=(halt,), name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        halt.set()
+        thread.join()

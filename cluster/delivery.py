@@ -1,0 +1,314 @@
+"""Bringing the record of a submission to MLflow: outbox and journal, each entry once.
+
+Whoever delivers holds the submission's delivery lock, and notes in its folder how far it got. What
+was sent but not noted is sent again, and that changes nothing: the run is found by its tag, a point
+is its key, time, step and value, artifacts have their names, and a version its submission.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mlflow.entities import Dataset as MlflowDataset
+from mlflow.entities import DatasetInput, InputTag, Metric, Param
+from mlflow.tracking.multimedia import compress_image_size
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES, MLFLOW_PARENT_RUN_ID
+from PIL import Image, UnidentifiedImageError
+
+from aigc.data.files import write_json
+from cluster.errors import RunMissing, TrackingRefused, TrackingUnavailable
+from cluster.evaluation import Evaluation
+from cluster.journal import Entry, JournalReader, Lines
+from cluster.judgement import Gates, judge
+from cluster.registry import ModelVersion, Registry
+from cluster.tracking import SUBMISSION_TAG, Tracking, answered
+from cluster.workspace import RunFolder, exclusive
+
+BATCH_POINTS = 1000
+BATCH_PARAMS = 100
+"""What MLflow takes in one call."""
+OPEN = "RUNNING"
+BEGUN_TAG = "aigc.begun"
+"""A word of its own for each begin: by it two runs are known to be one that was made twice."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """How far the delivery to one store got: bytes of outbox and journal, and the run's status."""
+
+    store: str
+    run_id: str | None = None
+    status: str | None = None
+    outbox: int = 0
+    journal: int = 0
+
+    @classmethod
+    def of(cls, run: RunFolder, store: str) -> Progress:
+        """What is noted; nothing is delivered when it was another store, or other files."""
+        try:
+            noted = cls(**json.loads(run.delivered.read_bytes()))
+            if noted.store != store or noted.outbox > run.outbox.stat().st_size:
+                return cls(store)
+            if noted.journal > _size(run.journal):
+                noted.journal = 0
+        except (OSError, ValueError, TypeError):
+            return cls(store)
+        return noted
+
+    def is_behind(self, run: RunFolder) -> bool:
+        """Whether something waits."""
+        return self.outbox < _size(run.outbox) or self.journal < _size(run.journal)
+
+    def note(self, run: RunFolder) -> None:
+        """Write it down."""
+        write_json(run.delivered, asdict(self))
+
+
+class Delivery:
+    """Brings what one submission has to tell to the store. `halt` ends it between two calls."""
+
+    def __init__(
+        self, tracking: Tracking, run: RunFolder, halt: threading.Event | None = None
+    ) -> None:
+        self._tracking, self._run = tracking, run
+        self._halt = halt or threading.Event()
+        self._progress = Progress(tracking.store)
+        self.points = self.entries = 0
+
+    def drain(self) -> None:
+        """Deliver what there is. Raises TrackingUnavailable, and DataError for a damaged file."""
+        with exclusive(self._run.delivery_lock):
+            self._progress = Progress.of(self._run, self._tracking.store)
+            if not self._progress.is_behind(self._run):
+                return
+            self._tracking.silence = None
+            try:
+                self._drain_outbox()
+                self._drain_journal()
+            except RunMissing:
+                raise
+            except TrackingUnavailable as silence:
+                self._tracking.silence = silence
+                raise
+
+    def _drain_outbox(self) -> None:
+        progress = self._progress
+        outbox = JournalReader(self._run.outbox, progress.outbox)
+        for entry in outbox:
+            if "end" in entry:
+                self._drain_journal()
+            if self._halt.is_set():
+                return
+            self._deliver(entry)
+            progress.outbox = outbox.offset
+            progress.note(self._run)
+
+    def _drain_journal(self) -> None:
+        progress = self._progress
+        if progress.run_id is None:
+            return
+        journal, points = JournalReader(self._run.journal, progress.journal), list[Metric]()
+        for entry in journal:
+            points += _points(entry)
+            if "picture" in entry:
+                self._deliver(entry)
+            if len(points) >= BATCH_POINTS:
+                self._log(points)
+                points = []
+                progress.journal = journal.offset
+                progress.note(self._run)
+            if self._halt.is_set():
+                return
+        self._log(points)
+        if progress.journal < journal.offset:
+            progress.journal = journal.offset
+            progress.note(self._run)
+
+    def _deliver(self, entry: Entry) -> None:
+        """Send one entry. What MLflow will never take is put aside, so that the rest arrives."""
+        send = next((send for kind, send in _KINDS.items() if kind in entry), None)
+        if self._progress.run_id is None and send is not Delivery._begin:
+            raise TrackingUnavailable(f"the outbox {self._run.outbox} does not begin with a run")
+        try:
+            if send is None:
+                raise TrackingRefused(f"this version knows no entry of {', '.join(entry)}")
+            send(self, entry)
+            self.entries += 1
+        except TrackingRefused as refusal:
+            if send is Delivery._begin:
+                raise TrackingUnavailable(refusal.what, refusal.next_step) from refusal
+            self._put_aside(entry, refusal)
+
+    def _put_aside(self, entry: Entry, refusal: TrackingRefused) -> None:
+        log.warning("%s: %s", self._run.submission, refusal)
+        lines = Lines(self._run.refused)
+        lines.append(json.dumps({"why": refusal.what, "entry": entry}))
+        lines.close()
+
+    @property
+    def _run_id(self) -> str:
+        assert self._progress.run_id is not None
+        return self._progress.run_id
+
+    def _begin(self, entry: Entry) -> None:
+        """Find the run or make it, and say that it is running."""
+        tracking, asked = self._tracking, entry["begin"]
+        run_id = self._progress.run_id or tracking.run_of(self._run.submission)
+        with answered():
+            if run_id is not None:
+                tracking.client.update_run(run_id, status=OPEN)
+            else:
+                tags = {SUBMISSION_TAG: self._run.submission, **asked["tags"], **self._above(asked)}
+                run_id = tracking.client.create_run(
+                    tracking.experiment, entry["time"], tags, asked["name"]
+                ).info.run_id
+        self._progress.run_id, self._progress.status = run_id, OPEN
+
+    def _above(self, asked: Entry) -> dict[str, str]:
+        """The tag of a trial: the run of its search, which has to be there first."""
+        if asked["parent"] is None:
+            return {}
+        search = self._tracking.run_of(asked["parent"])
+        if search is None:
+            raise RunMissing(f"the run of the search {asked['parent']} is not there yet")
+        return {MLFLOW_PARENT_RUN_ID: search}
+
+    def _params(self, entry: Entry) -> None:
+        params = [Param(name, value) for name, value in entry["params"].items()]
+        with answered():
+            for start in range(0, len(params), BATCH_PARAMS):
+                some = params[start : start + BATCH_PARAMS]
+                self._tracking.client.log_batch(self._run_id, params=some)
+
+    def _input(self, entry: Entry) -> None:
+        dataset = MlflowDataset(**entry["input"])
+        tag = InputTag("mlflow.data.context", entry["context"])
+        with answered():
+            self._tracking.client.log_inputs(self._run_id, [DatasetInput(dataset, [tag])])
+
+    def _figures(self, entry: Entry) -> None:
+        self._log(_points(entry))
+
+    def _log(self, points: list[Metric]) -> None:
+        for start in range(0, len(points), BATCH_POINTS):
+            some = points[start : start + BATCH_POINTS]
+            try:
+                with answered():
+                    self._tracking.client.log_batch(self._run_id, metrics=some)
+            except TrackingRefused as refusal:
+                self._put_aside({"figures": {some[0].key: len(some)}}, refusal)
+            self.points += len(some)
+
+    def _attach(self, entry: Entry) -> None:
+        path = _there(Path(entry["attach"]))
+        client = self._tracking.client
+        send = client.log_artifacts if path.is_dir() else client.log_artifact
+        with answered():
+            send(self._run_id, str(path), entry["folder"])
+
+    def _picture(self, entry: Entry) -> None:
+        """A picture with MLflow's step slider: as `log_image`, but by the same name each time."""
+        source = _there(self._run.path / entry["picture"])
+        key = uuid.uuid5(uuid.NAMESPACE_URL, f"{self._run.submission}/{entry['picture']}")
+        name = f"samples+step+{entry['step']}+timestamp+{entry['time']}+{key}"
+        client = self._tracking.client
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                shutil.copy(source, f"{folder}/{name}.png")
+                with Image.open(source) as picture:
+                    compress_image_size(picture).save(f"{folder}/{name}+compressed.webp")
+            except UnidentifiedImageError as error:
+                raise TrackingRefused(f"{source} is no picture") from error
+            with answered():
+                client.log_artifacts(self._run_id, folder, "images")
+        with answered():
+            client.set_tag(self._run_id, MLFLOW_LOGGED_IMAGES, True)
+
+    def _register(self, entry: Entry) -> None:
+        """Register a model that had to wait, and judge it."""
+        asked, registry = entry["register"], Registry(self._tracking)
+        version = registry.register(
+            asked["name"], self._run_id, self._run.submission, asked["digest"], asked["tags"]
+        )
+        self._record(registry, version, entry)
+
+    def _judge(self, entry: Entry) -> None:
+        """Record an evaluation that had to wait, and judge by it."""
+        registry = Registry(self._tracking)
+        self._record(registry, registry.resolve(entry["judge"]), entry)
+
+    def _record(self, registry: Registry, version: ModelVersion, entry: Entry) -> None:
+        outcome: Entry = {"model": str(version)}
+        if entry["evaluation"] is not None:
+            evaluation = Evaluation(**entry["evaluation"])
+            registry.record(version, evaluation)
+            if entry["gates"] is not None:
+                gates = Gates.model_validate(entry["gates"])
+                rival = _recorded_rival(registry, version, evaluation)
+                verdict = judge(evaluation.figures, gates, rival)
+                registry.promote(version, verdict)
+                outcome["verdict"] = verdict.as_dict()
+        write_json(self._run.registration, outcome)
+
+    def _end(self, entry: Entry) -> None:
+        """Close the run, and remove what a lost reply left beside it."""
+        client, run_id = self._tracking.client, self._run_id
+        with answered():
+            client.set_terminated(run_id, entry["end"], entry["time"])
+            runs = self._tracking.runs_of(self._run.submission)
+            begun = {run.info.run_id: run.data.tags.get(BEGUN_TAG) for run in runs}
+            for twin, word in begun.items():
+                if twin != run_id and word is not None and word == begun.get(run_id):
+                    client.delete_run(twin)
+        self._progress.status = entry["end"]
+
+
+_KINDS: dict[str, Callable[[Delivery, Entry], None]] = {
+    "begin": Delivery._begin,
+    "params": Delivery._params,
+    "input": Delivery._input,
+    "figures": Delivery._figures,
+    "attach": Delivery._attach,
+    "picture": Delivery._picture,
+    "register": Delivery._register,
+    "judge": Delivery._judge,
+    "end": Delivery._end,
+}
+"""What an entry can be, by the key that only it has."""
+
+
+def _points(entry: Entry) -> list[Metric]:
+    figures = entry.get("figures", {})
+    return [Metric(name, value, entry["time"], entry["step"]) for name, value in figures.items()]
+
+
+def _recorded_rival(
+    registry: Registry, version: ModelVersion, evaluation: Evaluation
+) -> dict[str, float] | None:
+    """The champion's recorded figures; none of them where they were taken otherwise, so that a
+    gate which compares does not let pass; None when nobody else is champion."""
+    champion = registry.champion(version.name)
+    if champion is None or champion.version == version.version:
+        return None
+    return champion.figures_beside(evaluation) or {}
+
+
+def _there(path: Path) -> Path:
+    """The path, if anything is there. Raises TrackingRefused: what is gone can never be sent."""
+    if not path.exists():
+        raise TrackingRefused(f"{path} is not there any more")
+    return path
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
