@@ -35,7 +35,7 @@ bench: .venv/bench/ready
 else
 bench: .venv/ready
 endif
-	$(BIN)/python tests/benchmarks/bench_$(NAME).py
+	PYTHONPATH=tests/fixtures $(BIN)/python tests/benchmarks/bench_$(NAME).py
 
 # The marker file comes last, so an interrupted installation is begun again.
 .venv/ready: pyproject.toml constraints.txt

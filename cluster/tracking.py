@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from aigc.data.files import digest_of
 from aigc.errors import first_line
+from cluster.credentials import refusal, refused_status, require_private
 from cluster.embedded import prepare_store
 from cluster.errors import TrackingRefused, TrackingUnavailable
 from cluster.workspace import Workspace
@@ -43,8 +44,8 @@ _REFUSING_STATUS = {400, 404, 405, 409, 411, 413, 415, 422}
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """Turn what MLflow raises into TrackingUnavailable, or into TrackingRefused where to try again
-    would change nothing."""
+    """Turn what MLflow raises into TrackingUnavailable, into CredentialsRefused, or into
+    TrackingRefused where to try again would change nothing."""
     try:
         yield
     except (
@@ -56,6 +57,8 @@ def answered() -> Iterator[None]:
         json.JSONDecodeError,
         ParseError,
     ) as error:
+        if (status := refused_status(error)) is not None:
+            raise refusal(status) from error
         reason = first_line(error)[:120]
         if _is_refusal(error):
             raise TrackingRefused(
@@ -77,12 +80,13 @@ class Tracking:
     """One MLflow store and the experiment in it; asked only when it is needed.
 
     A circuit breaker: once a delivery has met `silence`, nobody else waits for the same until the
-    next delivery tries again.
+    next delivery tries again. Raises CredentialsRefused.
     """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.uri = workspace.tracking_uri
+        require_private(self.uri)
         self.silence: TrackingUnavailable | None = None
 
     @property
@@ -94,7 +98,7 @@ class Tracking:
     def client(self) -> MlflowClient:
         """MLflow's client. Raises TrackingUnavailable, at once while the store is silent."""
         if self.silence is not None:
-            raise TrackingUnavailable(self.silence.what, self.silence.next_step)
+            raise type(self.silence)(self.silence.what, self.silence.next_step)
         return self._connected
 
     @cached_property

@@ -23,6 +23,7 @@ from aigc.errors import (
 )
 from cluster.errors import (
     CanNeverFit,
+    CredentialsRefused,
     GateRefused,
     ModelNotFound,
     SubmissionNotFound,
@@ -46,6 +47,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     ImportRefused: 2,
     MetricUnknown: 2,
     WorkspaceUnwritable: 2,
+    CredentialsRefused: 2,
     KeyboardInterrupt: INTERRUPTED,
 }
 """The code of a class holds for its subclasses, unless they have one of their own."""

@@ -22,6 +22,7 @@ from aigc.errors import DataError, FactoryError, ModelError
 from aigc.metrics import likelihoods, needed
 from aigc.models import FAMILIES, build
 from cluster.code import code_digest
+from cluster.credentials import require_accepted
 from cluster.environment import environment, environment_tags
 from cluster.errors import TrackingUnavailable
 from cluster.local import LocalRay
@@ -54,8 +55,9 @@ class Session:
 
 
 def open_session(workspace: Workspace, place: str, reporter: Reporter) -> Session:
-    """A session on the place of that name, which is not started yet."""
+    """A session on the place of that name, which is not started yet. Raises CredentialsRefused."""
     tracking = Tracking(workspace)
+    require_accepted(tracking.uri)
     where: Place = Here() if place == "here" else LocalRay(workspace.root / "ray")
     return Session(workspace, where, reporter, tracking, open_registry(workspace, tracking))
 

@@ -11,10 +11,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import servers
 import torch
 from mlflow_server import MlflowServer, mlflow_server
 from numbered import Numbered, make_numbered
 from proxy import Proxy
+from servers import CannotRun, Postgres
 
 import cluster  # noqa: F401  # Ray reads what it sets: before a test imports Ray
 from aigc.data.catalog import Dataset
@@ -44,6 +46,36 @@ def digits(datasets: Path) -> Dataset:
 def numbered(tmp_path: Path) -> Numbered:
     """Makes datasets of 1×2×4 images whose bytes are the number of the record."""
     return functools.partial(make_numbered, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for the whole session."""
+    try:
+        with servers.postgres() as running:
+            yield running
+    except CannotRun as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def open_server(
+    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[servers.MlflowServer]:
+    """An MLflow server that lets everyone in."""
+    folder = tmp_path_factory.mktemp("server") / "open"
+    with servers.mlflow_server(postgres, folder, authentication=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def guarded_server(
+    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[servers.MlflowServer]:
+    """An MLflow server that asks for a user and a password."""
+    folder = tmp_path_factory.mktemp("server") / "guarded"
+    with servers.mlflow_server(postgres, folder, authentication=True) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

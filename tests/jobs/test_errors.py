@@ -35,6 +35,8 @@ CODES = {
     "ModelNotFound": 102,
     "NoChampion": 102,
     "GateRefused": 107,
+    "TrackingUnavailable": 100,
+    "CredentialsRefused": 2,
 }
 PROBLEM = Problem("a.yaml", 7, ("training", "steps"), "must be greater than 0 (got 0)")
 
