@@ -15,8 +15,8 @@ FactoryError (aigc.errors)
     ├── StoreUnavailable        the store of decisions does not answer
     ├── TrackingRefused         MLflow answers, and will never take what it was given
     └── TrackingUnavailable     the MLflow store or server does not answer
-         ├── CredentialsRefused  the server refuses the credentials, or they do not lie safely
-         └── RunMissing          MLflow answers, and has not yet, or no more, the run that it takes
+        ├── CredentialsRefused  the server refuses the credentials, or they do not lie safely
+        └── RunMissing          MLflow answers, and has not yet, or no more, the run that it takes
 """
 
 from __future__ import annotations

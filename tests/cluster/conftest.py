@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from servers import Postgres
 
 from cluster.registry import Registry, open_registry
 from cluster.tracking import Tracking
@@ -40,17 +40,11 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace.at(tmp_path / "workspace")
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The URL of a real PostgreSQL."""
-    servers = pytest.importorskip("servers", reason="the wheel of PostgreSQL is not installed")
-    with servers.postgres() as server:
-        yield f"postgresql://mlflow:{server.password}@127.0.0.1:{server.port}/mlflow"
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def decisions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store of decisions in the workspace, and then on PostgreSQL, for child processes too."""
     monkeypatch.delenv("AIGC_STORE", raising=False)
     if request.param == "postgresql":
-        monkeypatch.setenv("AIGC_STORE", request.getfixturevalue("postgresql"))
+        server: Postgres = request.getfixturevalue("postgres")
+        address = f"postgresql://mlflow:{server.password}@127.0.0.1:{server.port}/mlflow"
+        monkeypatch.setenv("AIGC_STORE", address)
