@@ -23,7 +23,7 @@ from tenacity import (
 )
 
 from aigc.errors import DataError, FactoryError
-from cluster.delivery import OPEN, Delivery, Progress
+from cluster.delivery import OPEN, Cursor, Delivery
 from cluster.errors import AlreadyRunning, RunMissing, TrackingUnavailable
 from cluster.journal import JournalReader
 from cluster.record import TrackedRun
@@ -86,8 +86,8 @@ def left_behind(tracking: Tracking) -> list[RunFolder]:
     """
     found = []
     for run in tracking.workspace.runs():
-        progress = Progress.of(run, tracking.store)
-        if progress.status == OPEN or progress.is_behind(run):
+        cursor = Cursor.of(run, tracking.store)
+        if cursor.status == OPEN or cursor.is_behind(run):
             begun, store, _ = _standing(run)
             if store == tracking.store and has_news(tracking, run):
                 found.append((begun, run))
@@ -99,7 +99,7 @@ def has_news(tracking: Tracking, run: RunFolder) -> bool:
     _, _, status = _standing(run)
     if status == OPEN:
         _reap(tracking, run)
-    return Progress.of(run, tracking.store).is_behind(run)
+    return Cursor.of(run, tracking.store).is_behind(run)
 
 
 def deliver_left_behind(
@@ -116,13 +116,13 @@ def deliver_left_behind(
             reason = str(error)
         except TrackingUnavailable as error:
             reason = silence = str(error)
-        progress = Progress.of(run, tracking.store)
+        cursor = Cursor.of(run, tracking.store)
         yield Delivered(
             run.submission,
-            progress.status,
+            cursor.status,
             delivery.points,
             delivery.entries,
-            _waiting(run, progress),
+            _waiting(run, cursor),
             sum(1 for _ in JournalReader(run.refused)),
             reason,
         )
@@ -130,7 +130,7 @@ def deliver_left_behind(
 
 def waiting(tracked: TrackedRun) -> int:
     """How many points and entries MLflow does not have yet."""
-    return _waiting(tracked.folder, Progress.of(tracked.folder, tracked.tracking.store))
+    return _waiting(tracked.folder, Cursor.of(tracked.folder, tracked.tracking.store))
 
 
 def _deliver_all(tracking: Tracking, halt: threading.Event) -> None:
@@ -139,13 +139,13 @@ def _deliver_all(tracking: Tracking, halt: threading.Event) -> None:
             raise TrackingUnavailable(delivered.reason)
 
 
-def _waiting(run: RunFolder, progress: Progress) -> int:
+def _waiting(run: RunFolder, cursor: Cursor) -> int:
     """Entries of the outbox, points and pictures; as far as a damaged file can be read."""
     waits = 0
     with suppress(DataError):
-        for _ in JournalReader(run.outbox, progress.outbox):
+        for _ in JournalReader(run.outbox, cursor.outbox):
             waits += 1
-        for entry in JournalReader(run.journal, progress.journal):
+        for entry in JournalReader(run.journal, cursor.journal):
             waits += len(entry.get("figures", "."))
     return waits
 

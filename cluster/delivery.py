@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Progress:
+class Cursor:
     """How far the delivery to one store got: bytes of outbox and journal, and the run's status."""
 
     store: str
@@ -56,7 +56,7 @@ class Progress:
     journal: int = 0
 
     @classmethod
-    def of(cls, run: RunFolder, store: str) -> Progress:
+    def of(cls, run: RunFolder, store: str) -> Cursor:
         """What is noted; nothing is delivered when it was another store, or other files."""
         try:
             noted = cls(**json.loads(run.delivered.read_bytes()))
@@ -85,14 +85,14 @@ class Delivery:
     ) -> None:
         self._tracking, self._run = tracking, run
         self._halt = halt or threading.Event()
-        self._progress = Progress(tracking.store)
+        self._cursor = Cursor(tracking.store)
         self.points = self.entries = 0
 
     def drain(self) -> None:
         """Deliver what there is. Raises TrackingUnavailable, and DataError for a damaged file."""
         with exclusive(self._run.delivery_lock):
-            self._progress = Progress.of(self._run, self._tracking.store)
-            if not self._progress.is_behind(self._run):
+            self._cursor = Cursor.of(self._run, self._tracking.store)
+            if not self._cursor.is_behind(self._run):
                 return
             self._tracking.silence = None
             try:
@@ -105,22 +105,22 @@ class Delivery:
                 raise
 
     def _drain_outbox(self) -> None:
-        progress = self._progress
-        outbox = JournalReader(self._run.outbox, progress.outbox)
+        cursor = self._cursor
+        outbox = JournalReader(self._run.outbox, cursor.outbox)
         for entry in outbox:
             if "end" in entry:
                 self._drain_journal()
             if self._halt.is_set():
                 return
             self._deliver(entry)
-            progress.outbox = outbox.offset
-            progress.note(self._run)
+            cursor.outbox = outbox.offset
+            cursor.note(self._run)
 
     def _drain_journal(self) -> None:
-        progress = self._progress
-        if progress.run_id is None:
+        cursor = self._cursor
+        if cursor.run_id is None:
             return
-        journal, points = JournalReader(self._run.journal, progress.journal), list[Metric]()
+        journal, points = JournalReader(self._run.journal, cursor.journal), list[Metric]()
         for entry in journal:
             points += _points(entry)
             if "picture" in entry:
@@ -128,19 +128,19 @@ class Delivery:
             if len(points) >= BATCH_POINTS:
                 self._log(points)
                 points = []
-                progress.journal = journal.offset
-                progress.note(self._run)
+                cursor.journal = journal.offset
+                cursor.note(self._run)
             if self._halt.is_set():
                 return
         self._log(points)
-        if progress.journal < journal.offset:
-            progress.journal = journal.offset
-            progress.note(self._run)
+        if cursor.journal < journal.offset:
+            cursor.journal = journal.offset
+            cursor.note(self._run)
 
     def _deliver(self, entry: Entry) -> None:
         """Send one entry. What MLflow will never take is put aside, so that the rest arrives."""
         send = next((send for kind, send in _KINDS.items() if kind in entry), None)
-        if self._progress.run_id is None and send is not Delivery._begin:
+        if self._cursor.run_id is None and send is not Delivery._begin:
             raise TrackingUnavailable(f"the outbox {self._run.outbox} does not begin with a run")
         try:
             if send is None:
@@ -161,13 +161,13 @@ class Delivery:
 
     @property
     def _run_id(self) -> str:
-        assert self._progress.run_id is not None
-        return self._progress.run_id
+        assert self._cursor.run_id is not None
+        return self._cursor.run_id
 
     def _begin(self, entry: Entry) -> None:
         """Find the run or make it, and say that it is running."""
         tracking, asked = self._tracking, entry["begin"]
-        run_id = self._progress.run_id or tracking.run_of(self._run.submission)
+        run_id = self._cursor.run_id or tracking.run_of(self._run.submission)
         with answered():
             if run_id is not None:
                 tracking.client.update_run(run_id, status=OPEN)
@@ -176,7 +176,7 @@ class Delivery:
                 run_id = tracking.client.create_run(
                     tracking.experiment, entry["time"], tags, asked["name"]
                 ).info.run_id
-        self._progress.run_id, self._progress.status = run_id, OPEN
+        self._cursor.run_id, self._cursor.status = run_id, OPEN
 
     def _above(self, asked: Entry) -> dict[str, str]:
         """The tag of a trial: the run of its search, which has to be there first."""
@@ -306,7 +306,7 @@ class Delivery:
             for twin, word in begun.items():
                 if twin != run_id and word is not None and word == begun.get(run_id):
                     client.delete_run(twin)
-        self._progress.status = entry["end"]
+        self._cursor.status = entry["end"]
 
 
 _KINDS: dict[str, Callable[[Delivery, Entry], None]] = {

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from aigc.data.catalog import Dataset
-from cluster.delivery import BEGUN_TAG, Delivery, Progress
+from cluster.delivery import BEGUN_TAG, Cursor, Delivery
 from cluster.errors import TrackingUnavailable
 from cluster.evaluation import Evaluation
 from cluster.journal import Lines, now
@@ -62,10 +62,10 @@ class TrackedRun:
     @property
     def run_id(self) -> str:
         """The id of the MLflow run, which may have to be made now. Raises TrackingUnavailable."""
-        noted = Progress.of(self.folder, self.tracking.store).run_id
+        noted = Cursor.of(self.folder, self.tracking.store).run_id
         if noted is None:
             self.settle()
-            noted = Progress.of(self.folder, self.tracking.store).run_id
+            noted = Cursor.of(self.folder, self.tracking.store).run_id
         if noted is None:
             raise TrackingUnavailable(f"{self.folder.submission} has no run yet")
         return noted

@@ -18,12 +18,12 @@ from cluster.tracking import Tracking
 POINTS = 1500
 DYING = """
 import os, pathlib, sys
-from cluster.delivery import Delivery, Progress
+from cluster.delivery import Delivery, Cursor
 from cluster.tracking import Tracking
 from cluster.workspace import Workspace
 
 root, submission, most = sys.argv[1:]
-noted, note = [0], Progress.note
+noted, note = [0], Cursor.note
 
 def dying(self, run):
     noted[0] += 1
@@ -31,7 +31,7 @@ def dying(self, run):
         os._exit(9)
     note(self, run)
 
-Progress.note = dying
+Cursor.note = dying
 workspace = Workspace(pathlib.Path(root))
 Delivery(Tracking(workspace), workspace.run(submission)).drain()
 """
