@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from aigc.errors import DataError, Preempted
-from cluster.errors import GateRefused, TrackingUnavailable
+from cluster.errors import GateRefused, StoreUnavailable, TrackingUnavailable
 from cluster.registry import ModelVersion
 from cluster.tracking import TrackedRun
 from jobs.errors import Problem, SpecInvalid
@@ -64,7 +64,7 @@ def _say_who_promoted(submission: Submission, session: Session) -> None:
     model = submission.model
     if model is None or submission.spec.kind != "generate":
         return
-    with suppress(TrackingUnavailable):
+    with suppress(TrackingUnavailable, StoreUnavailable):
         if move := session.registry.moved_outside(model):
             session.reporter.say(
                 f"warning: {model} was made champion in MLflow itself, without gates; seen at "
