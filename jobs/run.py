@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aigc.errors import DataError, FactoryError, Preempted, WorkspaceUnwritable, first_line
 from cluster.contact import delivering, waiting
-from cluster.errors import GateRefused, TrackingUnavailable
+from cluster.errors import GateRefused, StoreUnavailable, TrackingUnavailable
 from cluster.logs import logging_to
 from cluster.record import TrackedRun
 from cluster.registry import ModelVersion
@@ -80,7 +80,7 @@ def _say_who_promoted(submission: Submission, session: Session) -> None:
     model = submission.model
     if model is None or submission.spec.kind != "generate":
         return
-    with suppress(TrackingUnavailable):
+    with suppress(TrackingUnavailable, StoreUnavailable):
         if move := session.registry.moved_outside(model):
             session.reporter.say(
                 f"warning: {model} was made champion in MLflow itself, without gates; seen at "
