@@ -22,8 +22,8 @@ from cluster.errors import CredentialsRefused
 PROBE_SECONDS = 3.0
 FILE = "~/.mlflow/credentials"
 _SET_THEM = (
-    "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, or write "
-    f"them to {FILE} with mode 0600"
+    "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write both to "
+    f"{FILE} with mode 0600, or set MLFLOW_TRACKING_TOKEN"
 )
 _STATUS = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}
 
