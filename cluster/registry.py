@@ -22,7 +22,7 @@ from cluster.aliases import CHALLENGER as CHALLENGER
 from cluster.aliases import CHAMPION as CHAMPION
 from cluster.aliases import Aliases
 from cluster.code import code_digest
-from cluster.errors import ModelNotFound, NoChampion
+from cluster.errors import ModelNotFound, NoChampion, TrackingRefused
 from cluster.evaluation import Evaluation
 from cluster.judgement import Gates, Verdict
 from cluster.ledger import Cause, Ledger, Move, line_of, standing
@@ -212,11 +212,18 @@ class Registry:
         return next((each for each in self.versions(name) if CHAMPION in each.aliases), None)
 
     def fetch(self, version: ModelVersion, folder: Path) -> None:
-        """Copy the version's artifact to `folder`. Raises ArtifactCorrupt if it is not the one
-        that was registered."""
+        """Copy the version's artifact to `folder`. Raises ArtifactCorrupt if it is gone, or not the
+        one that was registered."""
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as fetched, answered():
-            found = self._client.download_artifacts(version.run_id, MODEL_FOLDER, fetched)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as fetched:
+            try:
+                with answered():
+                    found = self._client.download_artifacts(version.run_id, MODEL_FOLDER, fetched)
+            except TrackingRefused as refusal:
+                raise ArtifactCorrupt(
+                    f"MLflow has no artifacts of {version}: {refusal.what}",
+                    "Promote another version, or train it again",
+                ) from refusal
             shutil.rmtree(folder, ignore_errors=True)
             Path(found).rename(folder)
         if load_model(folder).digest != version.digest:

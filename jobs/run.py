@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from aigc.errors import DataError, FactoryError, Preempted, WorkspaceUnwritable, first_line
+from aigc.errors import (
+    ArtifactCorrupt,
+    DataError,
+    FactoryError,
+    Preempted,
+    WorkspaceUnwritable,
+    first_line,
+)
 from cluster.contact import delivering, waiting
 from cluster.errors import GateRefused, StoreUnavailable, TrackingUnavailable
 from cluster.logs import logging_to
@@ -177,7 +184,7 @@ def _extractor(submission: Submission, session: Session, named: ModelVersion | N
                 session.registry.fetch(version, fetched)
                 return fetched
         session.reporter.say(f"{manifest.name} has no extractor yet: training {name}")
-    except TrackingUnavailable as error:
+    except (TrackingUnavailable, ArtifactCorrupt) as error:
         session.reporter.say(f"{error.what}: taking this workspace's own {name}")
     own = prepare(spec, session)
     execute(own, session, wait=True)

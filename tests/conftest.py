@@ -63,7 +63,7 @@ def open_server(
     postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[servers.MlflowServer]:
     """An MLflow server that lets everyone in."""
-    folder = tmp_path_factory.mktemp("server") / "open"
+    folder = tmp_path_factory.getbasetemp() / "servers" / "open"
     with servers.mlflow_server(postgres, folder, authentication=False) as running:
         yield running
 
@@ -73,7 +73,7 @@ def guarded_server(
     postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[servers.MlflowServer]:
     """An MLflow server that asks for a user and a password."""
-    folder = tmp_path_factory.mktemp("server") / "guarded"
+    folder = tmp_path_factory.getbasetemp() / "servers" / "guarded"
     with servers.mlflow_server(postgres, folder, authentication=True) as running:
         yield running
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from aigc.training.world import World
 
-BUCKET_BYTES = 4 * 2**20
+BUCKET_BYTES = {"cpu": 2**19, "cuda": 25 * 2**20}
 """Of fewer bytes, the start of a message costs more than the message."""
 
 
@@ -80,7 +80,7 @@ def _buckets(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
     for parameter in reversed(parameters):
         if room <= 0:
             buckets.append([])
-            room = BUCKET_BYTES
+            room = BUCKET_BYTES[parameter.device.type]
         buckets[-1].append(parameter)
         room -= parameter.nbytes
     return buckets

@@ -122,3 +122,13 @@ def test_the_newest_version_is_the_challenger_until_it_is_promoted(
     assert registry.resolve(f"{name}@champion").version == 2
     with pytest.raises(ModelNotFound):
         registry.resolve(f"{name}@challenger")
+
+
+def test_a_version_whose_artifacts_are_gone_is_told_from_a_silent_store(
+    registry: Registry, tracking: Tracking, name: str, tmp_path: Path
+) -> None:
+    run = begin_run(tracking, uuid.uuid4().hex, "test", {})
+    version = registry.register(name, run.run_id, run.folder.submission, "0" * 64, {})
+    with pytest.raises(ArtifactCorrupt, match=f"no artifacts of {name}@1"):
+        registry.fetch(version, tmp_path / "fetched")
+    assert not (tmp_path / "fetched").exists()
