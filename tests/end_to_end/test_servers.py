@@ -217,7 +217,7 @@ def test_a_secret_is_in_nothing_that_is_written(
     user = f"http://{ADMIN}:{canary.password}@"
     spoken = {"MLFLOW_TRACKING_URI": guarded_server.uri.replace("http://", user)}
     wrong = {"MLFLOW_TRACKING_PASSWORD": f"{canary.password}{canary.token}"}
-    alone = ("--set", "resources.workers=1")
+    alone = ("--set", "resources.workers=1", "--set", "registry.model=canary")
     diverging = ("--set", "model.optimizer.learning_rate=1e30", "--set", "name=failing")
 
     def run(words: tuple[str, ...], code: int, changes: Mapping[str, str] | None = None) -> None:
@@ -228,7 +228,7 @@ def test_a_secret_is_in_nothing_that_is_written(
 
     run(("data", "import", "digits"), 0)
     run(submit("vae", "local", *alone), 0)
-    run(submit("generate", "here"), 0)
+    run(submit("generate", "here", "--set", "model=canary@champion"), 0)
     run(submit("vae", "local", *alone, *diverging), 100)
     run(submit("gan", "here"), 2, spoken)
     run(submit("gan", "here"), 2, wrong)
