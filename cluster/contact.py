@@ -163,7 +163,7 @@ def _standing(run: RunFolder) -> tuple[int, str | None, str | None]:
 def _reap(tracking: Tracking, run: RunFolder) -> None:
     """Close the run of a submission that no process holds, as of its last sign of life: as KILLED,
     or as FINISHED where its outcome is there."""
-    with suppress(AlreadyRunning), run.locked():
+    with suppress(AlreadyRunning), run.locked(patience=0):
         _, store, status = _standing(run)
         if status != OPEN:
             return

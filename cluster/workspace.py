@@ -11,13 +11,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from aigc.data.files import unwritable
 from aigc.errors import WorkspaceUnwritable
 from cluster.errors import AlreadyRunning
+
+REAPING_SECONDS = 3.0
+"""A submission may be held for a moment by whoever looks whether it is an orphan."""
 
 
 @contextlib.contextmanager
@@ -143,10 +148,11 @@ class RunFolder:
         return self.path / "attempts"
 
     @contextlib.contextmanager
-    def locked(self, wait: bool = False) -> Iterator[None]:
+    def locked(self, wait: bool = False, patience: float = REAPING_SECONDS) -> Iterator[None]:
         """Hold the submission: attempts of one submission never run side by side.
 
-        Raises AlreadyRunning, unless it is to `wait`, and WorkspaceUnwritable.
+        Raises AlreadyRunning when it is still held after `patience` seconds, unless it is to
+        `wait`, and WorkspaceUnwritable.
         """
         if wait:
             with exclusive(self.path / ".lock"):
@@ -158,14 +164,26 @@ class RunFolder:
         except OSError as error:
             raise unwritable(self.path, error) from error
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            if not _taken(lock, patience):
                 raise AlreadyRunning(
                     f"submission {self.submission} is running in another process",
                     "Wait for it, or change the spec to ask for another one",
-                ) from error
+                )
             yield
+
+
+def _taken(lock: IO[str], patience: float) -> bool:
+    """Whether the lock could be had within so many seconds."""
+    last = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= last:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,21 @@ def test_a_path_that_mlflow_cannot_open_is_refused(tmp_path: Path, name: str) ->
     with pytest.raises(WorkspaceUnwritable, match=r"has a \? or a % in its path"):
         Workspace.at(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_looks_for_orphans_makes_no_submission_fail(tmp_path: Path) -> None:
+    run, held = Workspace.at(tmp_path).run("night"), threading.Event()
+
+    def look() -> None:
+        with run.locked(patience=0):
+            held.set()
+            time.sleep(0.2)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    held.wait()
+    with pytest.raises(AlreadyRunning), run.locked(patience=0):
+        pass
+    with run.locked():
+        pass
+    looking.join()
