@@ -33,6 +33,8 @@ from cluster.workspace import RunFolder
 POLL_SECONDS = 0.5
 """Between two looks for something to deliver."""
 MOST_SECONDS = 30.0
+RUN_MISSING_ATTEMPTS = 4
+"""Until it is said that a run is not there yet."""
 
 log = logging.getLogger(__name__)
 
@@ -82,15 +84,19 @@ class Delivered:
 def left_behind(tracking: Tracking) -> list[RunFolder]:
     """The submissions that have something to tell this store, those begun first coming first.
 
-    The runs of those that no process holds any more are closed on the way.
+    The runs of those that no process holds any more are closed on the way. One whose record is
+    damaged is among them, to be told of: it must not keep the others waiting.
     """
     found = []
     for run in tracking.workspace.runs():
         cursor = Cursor.of(run, tracking.store)
         if cursor.status == OPEN or cursor.is_behind(run):
-            begun, store, _ = _standing(run)
-            if store == tracking.store and has_news(tracking, run):
-                found.append((begun, run))
+            try:
+                begun, store, _ = _standing(run)
+                if store == tracking.store and has_news(tracking, run):
+                    found.append((begun, run))
+            except DataError:
+                found.append((0, run))
     return [run for _, run in sorted(found, key=lambda each: each[0])]
 
 
@@ -110,6 +116,8 @@ def deliver_left_behind(
     for run in runs:
         delivery, reason = Delivery(tracking, run, halt), silence
         try:
+            # A damaged record does not say which store it is for: nothing of it is sent.
+            _standing(run)
             if silence is None:
                 delivery.drain()
         except (RunMissing, DataError) as error:
@@ -134,9 +142,9 @@ def waiting(tracked: TrackedRun) -> int:
 
 
 def _deliver_all(tracking: Tracking, halt: threading.Event) -> None:
-    for delivered in deliver_left_behind(tracking, left_behind(tracking), halt):
-        if delivered.reason is not None:
-            raise TrackingUnavailable(delivered.reason)
+    delivered = deliver_left_behind(tracking, left_behind(tracking), halt)
+    if reasons := [each.reason for each in delivered if each.reason is not None]:
+        raise TrackingUnavailable(reasons[0])
 
 
 def _waiting(run: RunFolder, cursor: Cursor) -> int:
@@ -199,8 +207,11 @@ def _patiently(
 
 
 def _say_once(state: RetryCallState) -> None:
-    if state.attempt_number == 1 and state.outcome is not None:
-        log.warning("%s; the record waits in the run's folder", state.outcome.exception())
+    error = state.outcome.exception() if state.outcome is not None else None
+    # A trial is often quicker than the delivery of the search that its run belongs below.
+    worth_saying = RUN_MISSING_ATTEMPTS if isinstance(error, RunMissing) else 1
+    if state.attempt_number == worth_saying:
+        log.warning("%s; the record waits in the run's folder", error)
 
 
 @contextmanager

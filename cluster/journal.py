@@ -154,12 +154,14 @@ class JournalReader:
 
     def _parsed(self, line: bytes) -> Entry:
         try:
-            entry: Entry = json.loads(line)
-        except ValueError as error:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if not isinstance(entry, dict):
             raise DataError(
-                f"the journal {self.path} holds a line that is no JSON",
+                f"the journal {self.path} holds a line that is no JSON object",
                 "Remove the line; the other entries stay",
-            ) from error
+            )
         return entry
 
 

@@ -69,7 +69,7 @@ class Search(Searcher):
         stopping: Callable[[], bool],
     ) -> None:
         super().__init__()
-        self.trials, self._spent = _kept(file)
+        self.trials, self._spent = _kept(file, tune)
         self._tune, self._better, self._seed, self._file = tune, better, seed, file
         self._heard, self._stopping = heard, stopping
         self._numbers, self._is_stopped = dict[str, int](), False
@@ -183,14 +183,28 @@ def _readable(result: dict[str, Any]) -> dict[str, Any]:
     return {**result, "figure": None, "error": f"the figure is {figure}"}
 
 
-def _kept(file: Path) -> tuple[list[Trial], float]:
+def _kept(file: Path, tune: Tune) -> tuple[list[Trial], float]:
     """The trials of the attempts before this one, and the seconds that they took."""
     if not file.exists():
         return [], 0.0
     try:
         kept = json.loads(file.read_bytes())
-        return [Trial(**each) for each in kept["trials"]], float(kept["seconds"])
-    except (ValueError, KeyError, TypeError) as error:
+        trials = [Trial(**each) for each in kept["trials"]]
+        if not all(_belongs(trial, number, tune) for number, trial in enumerate(trials)):
+            raise ValueError("a trial is not of this search")
+        return trials, float(kept["seconds"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{file} is no record of a search", "Remove it; trials that have ended are still known"
+            f"{file} is no record of this search",
+            "Remove it; trials that have ended are still known",
         ) from error
+
+
+def _belongs(trial: Trial, number: int, tune: Tune) -> bool:
+    """Whether this search could have written the trial down as that number."""
+    return (
+        trial.number == number
+        and trial.values.keys() == tune.fields.keys()
+        and all(tune.fields[path].allows(value) for path, value in trial.values.items())
+        and (trial.figure is None or math.isfinite(trial.figure))
+    )

@@ -50,6 +50,13 @@ class Range(Config):
         found: tuple[Any, ...] = ends
         return found
 
+    def allows(self, value: object) -> bool:
+        """Whether the field may have that value."""
+        if self.choice is not None:
+            return value in self.choice
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and self.ends[0] <= value <= self.ends[1]
+
 
 class Tune(Config):
     """A search over `fields`, by their paths in the spec, for the best `metric`.

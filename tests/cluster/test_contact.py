@@ -338,3 +338,22 @@ def test_a_record_is_delivered_while_it_grows(tracking: Tracking, submission: st
         while not tracking.runs_of(submission):
             assert time.monotonic() < until
             time.sleep(0.1)
+
+
+@pytest.mark.parametrize("damage", ["{\n", "[1]\n", "null\n"])
+def test_a_damaged_record_keeps_no_other_waiting(
+    workspace: Workspace, tracking: Tracking, submission: str, damage: str
+) -> None:
+    damaged = begin_run(tracking, f"{submission}-damaged", "test", {}).folder
+    damaged.outbox.write_text(damage)
+    begin_run(tracking, submission, "test", {}).end("FINISHED")
+    told = {
+        each.submission: each.reason
+        for each in deliver_left_behind(tracking, left_behind(tracking))
+        if each.submission.startswith(submission)
+    }
+
+    assert told[submission] is None
+    assert statuses(tracking, submission) == ["FINISHED"]
+    assert "no JSON object" in str(told[damaged.submission])
+    damaged.outbox.unlink()

@@ -170,10 +170,28 @@ def test_no_trial_begins_once_it_is_to_stop(tmp_path: Path) -> None:
     assert opened(tmp_path, stopping=lambda: True).suggest("next") == Searcher.FINISHED
 
 
-def test_a_damaged_record_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "trials.json").write_text('{"trials": [{}]}')
-    with pytest.raises(DataError, match="no record of a search"):
+GOOD = {"number": 0, "values": {"x": 0.5, "rate": 1e-3, "width": 3, "loss": None}}
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [
+        {},
+        {**GOOD, "number": 5},
+        {**GOOD, "values": {}},
+        {**GOOD, "values": 7},
+        {**GOOD, "values": {**GOOD["values"], "width": 99}},  # type: ignore[dict-item]
+        {**GOOD, "values": {**GOOD["values"], "x": "half"}},  # type: ignore[dict-item]
+        {**GOOD, "values": {**GOOD["values"], "loss": "wgan"}},  # type: ignore[dict-item]
+        {**GOOD, "figure": "abc"},
+    ],
+)
+def test_a_record_of_no_such_search_is_refused(tmp_path: Path, trial: dict[str, Any]) -> None:
+    (tmp_path / "trials.json").write_text(json.dumps({"seconds": 1.0, "trials": [trial]}))
+    with pytest.raises(DataError, match="no record of this search"):
         opened(tmp_path)
+    (tmp_path / "trials.json").write_text(json.dumps({"seconds": 1.0, "trials": [GOOD]}))
+    assert opened(tmp_path).suggest("first") == GOOD["values"]
 
 
 def mortal(marks: Path, deaths: int) -> TrialFunction:
