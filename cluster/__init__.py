@@ -19,6 +19,8 @@ _DEFAULTS = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # Data on stdout is ours.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # What is fetched is small, and its bars would stand between our lines.
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # A server that is down is noticed in seconds; MLflow's own defaults wait for four minutes. It
     # is the drainer that tries again: it looks first whether a lost reply had been a success.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",

@@ -23,6 +23,7 @@ from tenacity import (
 )
 
 from aigc.errors import DataError, FactoryError
+from cluster.beside import beside
 from cluster.delivery import OPEN, Cursor, Delivery
 from cluster.errors import AlreadyRunning, RunMissing, TrackingUnavailable
 from cluster.journal import JournalReader
@@ -49,7 +50,7 @@ def delivering(tracked: TrackedRun) -> Iterator[None]:
         while not halt.wait(POLL_SECONDS):
             _patiently(delivery.drain, halt, _say_once)
 
-    with _beside(deliver, "delivery"):
+    with beside(deliver, "delivery"):
         yield
 
 
@@ -60,7 +61,7 @@ def in_contact(tracking: Tracking) -> Iterator[None]:
     def deliver(halt: threading.Event) -> None:
         _patiently(lambda: _deliver_all(tracking, halt), halt)
 
-    with _beside(deliver, "leftovers"):
+    with beside(deliver, "leftovers"):
         yield
 
 
@@ -100,6 +101,17 @@ def left_behind(tracking: Tracking) -> list[RunFolder]:
     return [run for _, run in sorted(found, key=lambda each: each[0])]
 
 
+def waiting_elsewhere(tracking: Tracking) -> int:
+    """How many submissions have something to tell another store than this one."""
+    count = 0
+    for run in tracking.workspace.runs():
+        with suppress(DataError):
+            _, store, _ = _standing(run)
+            if store not in (None, tracking.store):
+                count += Cursor.of(run, store).is_behind(run)
+    return count
+
+
 def has_news(tracking: Tracking, run: RunFolder) -> bool:
     """Whether the store is to hear of the submission; its run is closed if it is an orphan."""
     _, _, status = _standing(run)
@@ -120,10 +132,13 @@ def deliver_left_behind(
             _standing(run)
             if silence is None:
                 delivery.drain()
-        except (RunMissing, DataError) as error:
+        except RunMissing as error:
             reason = str(error)
         except TrackingUnavailable as error:
             reason = silence = str(error)
+        except FactoryError as error:
+            # Of this one alone: the others may arrive all the same.
+            reason = str(error)
         cursor = Cursor.of(run, tracking.store)
         yield Delivered(
             run.submission,
@@ -212,16 +227,3 @@ def _say_once(state: RetryCallState) -> None:
     worth_saying = RUN_MISSING_ATTEMPTS if isinstance(error, RunMissing) else 1
     if state.attempt_number == worth_saying:
         log.warning("%s; the record waits in the run's folder", error)
-
-
-@contextmanager
-def _beside(work: Callable[[threading.Event], None], name: str) -> Iterator[None]:
-    """Run `work` in a thread until the block ends; it is then told to halt, and waited for."""
-    halt = threading.Event()
-    thread = threading.Thread(target=work, args=(halt,), name=name, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        halt.set()
-        thread.join()

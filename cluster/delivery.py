@@ -25,7 +25,13 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES, MLFLOW_PARENT_RUN_ID
 from PIL import Image, UnidentifiedImageError
 
 from aigc.data.files import write_json
-from cluster.errors import RunMissing, TrackingRefused, TrackingUnavailable
+from cluster.errors import (
+    ClusterError,
+    ModelNotFound,
+    RunMissing,
+    TrackingRefused,
+    TrackingUnavailable,
+)
 from cluster.evaluation import Evaluation
 from cluster.journal import Entry, JournalReader, Lines, whole_bytes
 from cluster.judgement import Gates
@@ -147,13 +153,13 @@ class Delivery:
                 raise TrackingRefused(f"this version knows no entry of {', '.join(entry)}")
             send(self, entry)
             self.entries += 1
-        except TrackingRefused as refusal:
+        except (TrackingRefused, ModelNotFound) as refusal:
             if send is Delivery._begin:
                 raise TrackingUnavailable(refusal.what, refusal.next_step) from refusal
             self._require_run()
             self._put_aside(entry, refusal)
 
-    def _put_aside(self, entry: Entry, refusal: TrackingRefused) -> None:
+    def _put_aside(self, entry: Entry, refusal: ClusterError) -> None:
         log.warning("%s: %s", self._run.submission, refusal)
         lines = Lines(self._run.refused)
         lines.append(json.dumps({"why": refusal.what, "entry": entry}))

@@ -88,7 +88,12 @@ def gpus() -> list[dict[str, Any]]:
     asked = "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"
     rows = [line.split(", ") for line in (_answer("nvidia-smi", *asked) or "").splitlines()]
     return [
-        {"name": name, "memory_mebibytes": int(memory), "driver": driver}
+        {
+            "name": name,
+            # One that shares the machine's memory says that it has none of its own: [N/A].
+            "memory_mebibytes": int(memory) if memory.isdecimal() else None,
+            "driver": driver,
+        }
         for name, memory, driver in rows
     ]
 

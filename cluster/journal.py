@@ -20,6 +20,7 @@ from typing import Any
 
 from aigc.data.files import unwritable
 from aigc.errors import DataError
+from cluster.beside import beside
 
 Entry = dict[str, Any]
 
@@ -168,22 +169,17 @@ class JournalReader:
 @contextmanager
 def following(journal: Path, hear: Callable[[list[Entry]], None]) -> Iterator[None]:
     """Tell `hear` of new entries, in a thread of its own, while the block runs."""
-    done, reader = threading.Event(), JournalReader(journal)
+    reader = JournalReader(journal)
 
-    def follow() -> None:
+    def follow(halt: threading.Event) -> None:
         going_on = True
         while going_on:
-            going_on = not done.wait(FOLLOW_SECONDS)
+            going_on = not halt.wait(FOLLOW_SECONDS)
             if entries := reader.new():
                 hear(entries)
 
-    thread = threading.Thread(target=follow, name="journal-follower", daemon=True)
-    thread.start()
-    try:
+    with beside(follow, "journal-follower"):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def now() -> int:

@@ -165,6 +165,8 @@ def open_lineage(workspace: Workspace) -> Lineage:
         # Nothing was trained here yet, and asking makes no store.
         return Lineage(workspace)
     tracking = Tracking(workspace)
+    with answered():
+        tracking.client.get_experiment_by_name(EXPERIMENT)
     return Lineage(workspace, tracking, open_registry(workspace, tracking))
 
 

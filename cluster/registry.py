@@ -182,6 +182,10 @@ class Registry:
         """NAME@VERSION or NAME@ALIAS. Raises ModelNotFound, NoChampion."""
         name, _, which = reference.partition("@")
         self.known(name)
+        if not which:
+            raise ModelNotFound(
+                f"{reference!r} names no version", f"Write {name}@{CHAMPION}, or {name}@NUMBER"
+            )
         for version in self.versions(name):
             if which == str(version.version) or which in version.aliases:
                 return version

@@ -6,6 +6,7 @@ as a move in MLflow, is done under `exclusive`, which ends with the process that
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -29,6 +30,10 @@ FIXED_WAL = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 """Where a reset of the write-ahead log loses no commits any more, by minor version."""
 
 ADVICE = "Check AIGC_STORE, or unset it to use aigc.db in the workspace"
+REPAIR = (
+    "It is aigc.db in the workspace: restore it from a backup, or move it away, with which the "
+    "history of the aliases is lost and the aliases stay"
+)
 
 
 def wal_is_safe(version: tuple[int, int, int]) -> bool:
@@ -98,7 +103,8 @@ def _answering() -> Iterator[None]:
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         raise StoreUnavailable(
-            f"the store of decisions does not answer: {first_line(cause)[:120]}", ADVICE
+            f"the store of decisions does not answer: {first_line(cause)[:120]}",
+            ADVICE if os.environ.get("AIGC_STORE") else REPAIR,
         ) from error
 
 

@@ -1,4 +1,8 @@
-"""SIGTERM, some seconds before a machine is taken away: the training saves its state and ends."""
+"""SIGTERM, some seconds before a machine is taken away: the training saves its state and ends.
+
+And Ctrl-C, which Python may raise where nothing can be raised, in a weak reference's callback: it
+is swallowed there. The training that goes on then is asked to stop.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,8 @@ from cluster.workspace import RunFolder
 
 @contextmanager
 def stoppable(run: RunFolder) -> Iterator[None]:
-    """While the block runs, SIGTERM asks the run's first worker to stop, wherever that is.
+    """While the block runs, SIGTERM asks the run's first worker to stop, wherever that is; Ctrl-C
+    does, too, beside interrupting this process.
 
     Raises Preempted when the block ended in time all the same: what comes after has no notice.
     """
@@ -22,10 +27,17 @@ def stoppable(run: RunFolder) -> Iterator[None]:
         # Only the main thread is told of signals.
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: run.stop.touch())
+
+    def interrupt(*_: object) -> None:
+        run.stop.touch()
+        raise KeyboardInterrupt
+
+    handlers = {signal.SIGTERM: lambda *_: run.stop.touch(), signal.SIGINT: interrupt}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if run.stop.exists():
         raise Preempted("stopped at the end of training", "Submit the same spec again to go on")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -334,13 +333,6 @@ def check(source: Source) -> Spec:
 def as_document(spec: Spec) -> str:
     """The resolved spec as YAML, which loads as the same spec."""
     return written(spec.model_dump(mode="json"))
-
-
-def digest(spec: Spec) -> str:
-    """What identifies a spec: the sha256 of its resolved content, whatever its file looks like."""
-    plain = spec.model_dump(mode="json")
-    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def schema() -> dict[str, Any]:

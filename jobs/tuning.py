@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from aigc.errors import Preempted, first_line
 from aigc.metrics import METRICS, needed, parse
+from cluster.beside import beside
 from cluster.code import code_digest, require_same_code
 from cluster.errors import JobFailed
 from cluster.evaluation import Evaluation
@@ -134,18 +135,12 @@ def _submission(
 @contextmanager
 def _stopped_with(search: RunFolder, trial: RunFolder) -> Iterator[None]:
     """While the block runs, what asks the search to stop asks the trial, too."""
-    done = threading.Event()
 
-    def watch() -> None:
-        while not done.wait(STOP_SECONDS):
+    def watch(halt: threading.Event) -> None:
+        while not halt.wait(STOP_SECONDS):
             if search.stop.exists():
                 trial.stop.touch()
                 return
 
-    watcher = threading.Thread(target=watch, name="stop-watcher", daemon=True)
-    watcher.start()
-    try:
+    with beside(watch, "stop-watcher"):
         yield
-    finally:
-        done.set()
-        watcher.join()

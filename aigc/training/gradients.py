@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from aigc.training.world import World
 
-BUCKET_BYTES = {"cpu": 2**19, "cuda": 25 * 2**20}
-"""Of fewer bytes, the start of a message costs more than the message."""
+CPU_BUCKET_BYTES, BUCKET_BYTES = 2**19, 25 * 2**20
+"""Of fewer bytes, the start of a message costs more than the message: on processors, and on what
+is faster."""
 
 
 class GradientAverager:
@@ -75,12 +76,12 @@ class GradientAverager:
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
-    """The parameters from the last to the first, in buckets of about BUCKET_BYTES."""
+    """The parameters from the last to the first, in buckets of about that size."""
     buckets, room = list[list[nn.Parameter]](), 0
     for parameter in reversed(parameters):
         if room <= 0:
             buckets.append([])
-            room = BUCKET_BYTES[parameter.device.type]
+            room = CPU_BUCKET_BYTES if parameter.device.type == "cpu" else BUCKET_BYTES
         buckets[-1].append(parameter)
         room -= parameter.nbytes
     return buckets

@@ -84,7 +84,7 @@ def promote(
     show_one({**_summary(now), "verdict": verdict.as_dict()}, output)
     if not force:
         require_passed({"submission": str(version), "verdict": verdict.as_dict()})
-    message(f"{version} is the champion now: {verdict}")
+    message(f"{version} is the champion now{', by force' if force else ''}: {verdict}")
 
 
 @model.command()

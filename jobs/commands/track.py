@@ -32,14 +32,19 @@ def sync(invocation: Invocation, submission: str | None, output: Output) -> None
     Runs that say RUNNING, and that no process works on any more, are closed. Points and entries
     are those delivered now. Ends with 100 if something still waits.
     """
-    from cluster.contact import deliver_left_behind
+    from cluster.contact import deliver_left_behind, waiting_elsewhere
     from cluster.errors import TrackingUnavailable
     from cluster.tracking import Tracking
 
     tracking = Tracking(invocation.open())
     delivered = list(deliver_left_behind(tracking, _asked(tracking, submission)))
     records = [asdict(each) for each in delivered]
-    show_list(records, COLUMNS, output, "MLflow has everything: nothing waits.")
+    show_list(records, COLUMNS, output, "MLflow has everything: nothing waits for it.")
+    if elsewhere := waiting_elsewhere(tracking):
+        message(
+            f"{elsewhere} submission(s) have something for another store than this one: set "
+            "MLFLOW_TRACKING_URI to what it was, or submit their specs again"
+        )
     for each in delivered:
         if each.refused:
             where = tracking.workspace.run(each.submission).refused

@@ -14,10 +14,19 @@ from PIL import Image
 from proxy import Proxy
 
 from aigc.data.catalog import Dataset
-from cluster.contact import Delivered, deliver_left_behind, delivering, in_contact, left_behind
+from cluster.contact import (
+    Delivered,
+    deliver_left_behind,
+    delivering,
+    in_contact,
+    left_behind,
+    waiting_elsewhere,
+)
 from cluster.delivery import Delivery
 from cluster.errors import TrackingUnavailable
+from cluster.evaluation import Evaluation
 from cluster.journal import Journal, JournalReader
+from cluster.ledger import Cause
 from cluster.record import begin_run
 from cluster.tracking import Tracking
 from cluster.workspace import RunFolder, Workspace
@@ -224,6 +233,33 @@ def test_what_mlflow_will_never_take_is_put_aside(tracking: Tracking, submission
     assert tracking.client.get_run(run.run_id).data.params == {"a": "1"}
 
 
+def test_the_judgement_of_a_version_that_is_gone_is_put_aside(
+    tracking: Tracking, submission: str
+) -> None:
+    run = begin_run(tracking, submission, "test", {})
+    figures = Evaluation({"elbo": 1.0}, None, "digits@1", "d", None, 0, 0)
+    run.judge_later("nobody@1", figures, None, Cause("evaluate", "it passed", submission))
+    run.end("FINISHED")
+    (delivered,) = deliver_left_behind(tracking, [run.folder])
+
+    assert (delivered.status, delivered.waits, delivered.refused) == ("FINISHED", 0, 1)
+
+
+def test_a_store_of_decisions_that_is_down_keeps_no_other_waiting(
+    tracking: Tracking, submission: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = begin_run(tracking, f"{submission}-judged", "test", {})
+    figures = Evaluation({"elbo": 1.0}, None, "digits@1", "d", None, 0, 0)
+    judged.judge_later("nobody@1", figures, None, Cause("evaluate", "it passed", submission))
+    other = begin_run(tracking, submission, "test", {})
+    other.end("FINISHED")
+    monkeypatch.setenv("AIGC_STORE", "postgresql://aigc@127.0.0.1:1/aigc")
+    first, second = deliver_left_behind(tracking, [judged.folder, other.folder])
+
+    assert "the store of decisions does not answer" in str(first.reason)
+    assert (second.reason, second.status) == (None, "FINISHED")
+
+
 def test_one_bad_point_does_not_cost_the_others(tracking: Tracking, submission: str) -> None:
     run = begin_run(tracking, submission, "test", {})
     journal = Journal(run.folder.journal)
@@ -296,7 +332,9 @@ def test_what_was_meant_for_another_store_waits_for_it(
         elsewhere.settle()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
 
-    assert left_behind(Tracking(workspace)) == []
+    here = Tracking(workspace)
+    assert left_behind(here) == []
+    assert waiting_elsewhere(here) == 1
 
 
 def test_a_trial_waits_for_the_run_of_its_search(tracking: Tracking, submission: str) -> None:

@@ -115,6 +115,9 @@ def test_gpus_are_told_with_their_driver(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     found = gpus()
 
+    answer.write_text("#!/bin/sh\necho 'NVIDIA GB10, [N/A], 580.95.05'\n")
+    assert gpus() == [{"name": "NVIDIA GB10", "memory_mebibytes": None, "driver": "580.95.05"}]
+
     name = "NVIDIA H100 80GB HBM3"
     assert found == [{"name": name, "memory_mebibytes": 81559, "driver": "570.86.15"}] * 2
     assert environment_tags({**environment(), "gpus": found})["aigc.gpu"] == f"2 × {name}"

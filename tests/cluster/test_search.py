@@ -35,18 +35,15 @@ def tune(**settings: Any) -> Tune:
 
 
 def opened(folder: Path, asked: Tune | None = None, **settings: Any) -> Search:
-    """A search for the lowest score, whose ended trials are kept in `heard`."""
-    heard: list[Trial] = []
-    found = Search(
+    """A search for the lowest score."""
+    return Search(
         asked or tune(),
         settings.get("better", "lower"),
         settings.get("seed", 0),
         folder / "trials.json",
-        heard.append,
+        lambda trial: None,
         settings.get("stopping", lambda: False),
     )
-    found.heard = heard  # type: ignore[attr-defined]
-    return found
 
 
 def parabola(values: Mapping[str, Value]) -> TrialResult:

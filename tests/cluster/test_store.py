@@ -90,15 +90,19 @@ def test_only_a_repaired_write_ahead_log_is_used(workspace: Workspace) -> None:
     ],
 )
 def test_a_store_that_does_not_answer_is_an_error_without_its_secrets(
-    url: str, tmp_path: Path
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("AIGC_STORE", url)
     with pytest.raises(StoreUnavailable) as error:
         Store(url, tmp_path).create(METADATA)
     assert "canary" not in str(error.value)
     assert "AIGC_STORE" in str(error.value)
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIGC_STORE", raising=False)
     (tmp_path / "aigc.db").write_text("something else" * 100)
-    with pytest.raises(StoreUnavailable, match="file is not a database"):
+    with pytest.raises(StoreUnavailable, match=r"file is not a database\. It is aigc.db"):
         Store(f"sqlite:///{tmp_path / 'aigc.db'}", tmp_path).create(METADATA)

@@ -189,3 +189,19 @@ def test_a_registered_version_carries_its_card(made: Path) -> None:
         record = json.loads((folder / "record.json").read_text())
         assert list(record["evaluation"]["figures"]) == ["elbo"]
         assert record["spec"]["training"]["steps"] == 2
+
+
+def test_a_dataset_is_shown_while_mlflow_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aigc(tmp_path, "data", "import", "digits", "-o", "json")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    shown = aigc(tmp_path, "data", "show", "digits", "-o", "json")
+
+    assert shown.data["records"] == 1797
+    assert "runs and versions are missing here" in shown.messages
+
+
+def test_a_model_without_a_version_is_asked_for_one(made: Path) -> None:
+    said = aigc(made, "model", "promote", "tiny", code=102)
+    assert "'tiny' names no version. Write tiny@champion, or tiny@NUMBER" in said.messages

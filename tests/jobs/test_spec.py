@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from aigc.data.files import digest_of
 from jobs.errors import SpecInvalid
 from jobs.source import parse
-from jobs.spec import KINDS, Generate, Train, as_document, check, digest, load, schema
+from jobs.spec import KINDS, Generate, Spec, Train, as_document, check, load, schema
 
 SPECS = Path(__file__).parents[2] / "jobs" / "specs"
 SHIPPED = sorted(SPECS.glob("**/*.yaml"))
@@ -206,6 +207,10 @@ def test_the_resolved_document_is_the_same_spec() -> None:
     spec = check(parse(changed(TRAIN, "digits-gan", "1e5").replace("1e5", '"1e5"').encode(), "a"))
     assert check(parse(as_document(spec).encode(), "b")) == spec
     assert as_document(spec).startswith("kind: train\nname: '1e5'\n")
+
+
+def digest(spec: Spec) -> str:
+    return digest_of(spec.model_dump(mode="json"))
 
 
 def test_the_digest_of_a_spec_never_changes() -> None:

@@ -129,7 +129,7 @@ def test_a_batch_in_parts_gives_what_it_gives_as_a_whole(name: str, digits: Data
 
 def _average(rank: int, port: int, folder: Path) -> None:
     world = _join(rank, 2, port)
-    gradients.BUCKET_BYTES = {"cpu": 64}
+    gradients.CPU_BUCKET_BYTES = 64
     torch.manual_seed(0)
     network, unused = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3)), nn.Linear(9, 9)
     averager = GradientAverager([*network.parameters(), *unused.parameters()], world)
