@@ -127,15 +127,19 @@ class Delivery:
         if cursor.run_id is None:
             return
         journal, points = JournalReader(self._run.journal, cursor.journal), list[Metric]()
+        read = journal.offset
         for entry in journal:
-            points += _points(entry)
-            if "picture" in entry:
-                self._deliver(entry)
-            if len(points) >= BATCH_POINTS:
+            added = _points(entry)
+            if points and len(points) + len(added) > BATCH_POINTS:
+                # Before this entry, so that no batch is cut into a whole one and a few points.
                 self._log(points)
                 points = []
-                cursor.journal = journal.offset
+                cursor.journal = read
                 cursor.note(self._run)
+            points += added
+            if "picture" in entry:
+                self._deliver(entry)
+            read = journal.offset
             if self._halt.is_set():
                 return
         self._log(points)

@@ -6,8 +6,10 @@ import resource
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 
 import pytest
+from mlflow.entities import Metric
 
 from aigc.data.catalog import Dataset
 from aigc.errors import WorkspaceUnwritable
@@ -108,3 +110,26 @@ def test_a_journal_that_began_anew_is_delivered_anew(run: TrackedRun) -> None:
     run.settle()
 
     assert len(run.tracking.client.get_metric_history(run.run_id, "other")) == 1
+
+
+def test_no_batch_is_followed_by_what_it_had_no_room_for(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin_run(tracking, f"test-{uuid.uuid4().hex[:8]}", "test", {})
+    run.settle()
+    journal = Journal(run.folder.journal)
+    for step in range(300):
+        journal.report(step, {f"loss-{number}": float(step) for number in range(7)})
+    journal.close()
+    log_batch, sizes = tracking.client.log_batch, list[int]()
+
+    def counted(run_id: str, metrics: Sequence[Metric] = ()) -> None:
+        sizes.append(len(metrics))
+        log_batch(run_id, metrics)
+
+    monkeypatch.setattr(tracking.client, "log_batch", counted)
+    run.deliver()
+
+    assert sizes == [994, 994, 112]
+    history = tracking.client.get_metric_history(run.run_id, "loss-6")
+    assert sorted(point.step for point in history) == list(range(300))
