@@ -14,7 +14,6 @@ from typing import Any, Self
 import ray
 import ray.train
 import ray.train.torch
-import torch
 from ray import tune
 from ray.exceptions import RayError, RayTaskError
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
@@ -24,6 +23,7 @@ from aigc.training.world import World
 from cluster.errors import JobFailed, WorkerLost
 from cluster.failures import GiveUp, decide
 from cluster.places import Input, Output, Worker, device, machine
+from cluster.process import settle
 from cluster.resources import Capacity, Resources
 from cluster.search import RESULT, Search, TrialFunction
 from cluster.tuning import Value
@@ -101,11 +101,16 @@ class LocalRay:
         self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
         """Ray tasks, at most `resources.most` at once; lost ones are tried again by Ray."""
+
+        def run(given: Input) -> Output:
+            settle(resources)
+            return function(given)
+
         remote = ray.remote(
             num_cpus=resources.cpus_per_worker,
             num_gpus=resources.gpus_per_worker,
             max_retries=resources.max_failures,
-        )(function)
+        )(run)
         waiting, running = list(reversed(inputs)), list[Any]()
         while waiting or running:
             while waiting and len(running) < resources.most:
@@ -117,7 +122,7 @@ class LocalRay:
         """Ray Tune: a trial is an actor with the resources of a worker."""
 
         def run(values: Mapping[str, Value]) -> dict[str, Any]:
-            torch.set_num_threads(resources.cpus_per_worker)
+            settle(resources)
             return {RESULT: trial(values)}
 
         name = f"search-{uuid.uuid4().hex[:12]}"
@@ -142,7 +147,7 @@ class LocalRay:
 
 def _trainer(worker: Worker, resources: Resources, scratch: Path, name: str) -> Any:
     def run() -> None:
-        torch.set_num_threads(resources.cpus_per_worker)
+        settle(resources)
         context = ray.train.get_context()
         rank, size = context.get_world_rank(), context.get_world_size()
         target = ray.train.torch.get_device() if resources.gpus_per_worker else device(resources)

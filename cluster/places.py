@@ -18,6 +18,7 @@ from aigc.errors import first_line
 from aigc.training.world import World
 from cluster.errors import CanNeverFit
 from cluster.failures import out_of_memory
+from cluster.process import settle
 from cluster.resources import Capacity, Node, Resources, feasibility
 from cluster.search import Search, TrialFunction
 
@@ -84,7 +85,7 @@ class Here:
 
     def train(self, worker: Worker, resources: Resources) -> None:
         """Run `worker` in this process, with as many threads as a worker has CPUs."""
-        torch.set_num_threads(resources.cpus_per_worker)
+        settle(resources)
         try:
             worker(World(device=device(resources)))
         except (MemoryError, torch.OutOfMemoryError) as error:
@@ -94,7 +95,7 @@ class Here:
         self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
         """One after the other."""
-        torch.set_num_threads(resources.cpus_per_worker)
+        settle(resources)
         return map(function, inputs)
 
     def search(self, trial: TrialFunction, search: Search, resources: Resources) -> None:

@@ -1,21 +1,26 @@
-"""The mean of the gradients over the workers, on its way while the backward pass goes on.
+"""The mean of the gradients over the workers.
 
-Gradients are sent in buckets, the last layers' first, because a backward pass comes to them first
-(Li et al. 2020, PyTorch Distributed). Hooks do it rather than DistributedDataParallel, which wraps
-a module and its forward, where a phase is a loss and some parameters of a model.
+Between machines and between GPUs it is on its way while the backward pass goes on: gradients are
+sent in buckets, the last layers' first, because a backward pass comes to them first (Li et al.
+2020, PyTorch Distributed). Hooks do it rather than DistributedDataParallel, which wraps a module
+and its forward, where a phase is a loss and some parameters of a model.
+
+The processors of one machine share their memory instead. Their messages would be copied through
+the kernel by the same cores that compute, so that nothing is gained by sending them meanwhile.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from aigc.training.shared_memory import share
 from aigc.training.world import World
 
 CPU_BUCKET_BYTES, BUCKET_BYTES = 2**19, 25 * 2**20
@@ -23,12 +28,78 @@ CPU_BUCKET_BYTES, BUCKET_BYTES = 2**19, 25 * 2**20
 is faster."""
 
 
-class GradientAverager:
+class Averager(Protocol):
     """Replaces the gradients of a phase by their means over the workers."""
+
+    def averaging(self) -> AbstractContextManager[None]:
+        """Average what one backward pass in the block adds up to; done when the block ends."""
+
+
+def averager(parameters: Sequence[nn.Parameter], world: World) -> Averager:
+    """The fastest that these workers have; all of them call it, in the same order."""
+    if world.size == 1:
+        return Alone()
+    if world.device.type == "cpu":
+        count = sum(each.numel() for each in parameters)
+        memory = share(2 * world.size * count, world)
+        if memory is not None:
+            return InMemory(parameters, world, memory.view(2, world.size, count))
+    return InBuckets(parameters, world)
+
+
+class Alone:
+    """One worker's gradients are the mean."""
+
+    def averaging(self) -> AbstractContextManager[None]:
+        """Nothing to do."""
+        return nullcontext()
+
+
+class InMemory:
+    """Every worker writes its gradients where all can read them, and adds up those of all.
+
+    `memory` (2, workers, numbers) is used in turn: whoever writes into one half has heard from
+    all that they are past the reading of it.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], world: World, memory: Tensor) -> None:
+        self._parameters, self._world = parameters, world
+        self._shared = [[_views(numbers, parameters) for numbers in half] for half in memory]
+
+    @contextmanager
+    def averaging(self) -> Iterator[None]:
+        """Average what one backward pass in the block adds up to; done when the block ends."""
+        yield
+        self._shared.reverse()
+        with torch.no_grad():
+            self._write()
+            # All have written when this is known to all; and whoever died is noticed.
+            dist.all_reduce(torch.zeros(1))
+            self._add_up()
+
+    def _write(self) -> None:
+        mine = self._shared[0][self._world.rank]
+        for parameter, place in zip(self._parameters, mine, strict=True):
+            if parameter.grad is not None:
+                torch.div(parameter.grad, self._world.size, out=place)
+
+    def _add_up(self) -> None:
+        # In one order on every worker: all get the same bits.
+        for parameter, first, second, *others in zip(
+            self._parameters, *self._shared[0], strict=True
+        ):
+            if parameter.grad is not None:
+                torch.add(first, second, out=parameter.grad)
+                for other in others:
+                    parameter.grad.add_(other)
+
+
+class InBuckets:
+    """Messages of some gradients each, one after the other while the backward pass goes on."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], world: World) -> None:
         self._size, self._armed = world.size, False
-        self._buckets = _buckets(parameters) if world.size > 1 else []
+        self._buckets = _buckets(parameters)
         self._missing = list[int]()
         self._sent = list[tuple[list[Tensor], Tensor, Any]]()
         for number, bucket in enumerate(self._buckets):
@@ -40,7 +111,7 @@ class GradientAverager:
     def averaging(self) -> Iterator[None]:
         """Average what one backward pass in the block adds up to; done when the block ends."""
         self._missing, self._sent = [len(bucket) for bucket in self._buckets], []
-        self._armed = bool(self._buckets)
+        self._armed = True
         try:
             yield
         finally:
@@ -69,10 +140,15 @@ class GradientAverager:
             self._send()
         for gradients, flat, work in self._sent:
             work.wait()
-            means = torch.split(flat / self._size, [each.numel() for each in gradients])
-            for gradient, mean in zip(gradients, means, strict=True):
-                gradient.copy_(mean.view_as(gradient))
+            for gradient, mean in zip(gradients, _views(flat / self._size, gradients), strict=True):
+                gradient.copy_(mean)
         self._sent = []
+
+
+def _views(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Of the numbers in `flat`, one after the other, each seen in the shape of one of `like`."""
+    pieces = torch.split(flat, [each.numel() for each in like])
+    return [piece.view_as(each) for piece, each in zip(pieces, like, strict=True)]
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:

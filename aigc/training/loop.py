@@ -31,7 +31,7 @@ from aigc.models.contract import Phase
 from aigc.seeding import Draws
 from aigc.training.arithmetic import Arithmetic
 from aigc.training.config import TrainingConfig
-from aigc.training.gradients import GradientAverager
+from aigc.training.gradients import averager
 from aigc.training.state import TrainingState
 from aigc.training.world import World
 
@@ -96,9 +96,7 @@ class _Steps:
     def __init__(self, state: TrainingState, config: TrainingConfig, runtime: Runtime) -> None:
         self._state, self._config, self._world = state, config, runtime.world
         self._spans = [phase.span(config.steps) for phase in state.phases]
-        self._averagers = [
-            GradientAverager(phase.parameters, runtime.world) for phase in state.phases
-        ]
+        self._averagers = [averager(phase.parameters, runtime.world) for phase in state.phases]
         self._averaged_from = (
             state.average.begins(state.phases, config.steps) if state.average is not None else 0
         )

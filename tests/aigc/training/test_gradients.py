@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,10 +25,11 @@ from aigc.models.contract import OptimizerConfig
 from aigc.models.gan import GANConfig
 from aigc.models.quantiser import WordsConfig
 from aigc.models.vae import VAEConfig
-from aigc.training import gradients
+from aigc.training import gradients, shared_memory
 from aigc.training.config import TrainingConfig
-from aigc.training.gradients import GradientAverager
+from aigc.training.gradients import InBuckets, InMemory, averager
 from aigc.training.loop import Runtime, train
+from aigc.training.shared_memory import share
 from aigc.training.state import TrainingState
 from aigc.training.world import World
 
@@ -127,29 +132,85 @@ def test_a_batch_in_parts_gives_what_it_gives_as_a_whole(name: str, digits: Data
     close(trained(digits, FAMILIES[name], World(), accumulate=4), whole)
 
 
-def _average(rank: int, port: int, folder: Path) -> None:
+def _slowly(function: Callable[..., Any]) -> Callable[..., Any]:
+    def slow(*arguments: Any, **options: Any) -> Any:
+        result = function(*arguments, **options)
+        time.sleep(0.05)
+        return result
+
+    return slow
+
+
+def _average(rank: int, port: int, folder: Path, shared: bool) -> None:
     world = _join(rank, 2, port)
     gradients.CPU_BUCKET_BYTES = 64
+    shared_memory.MEMORY = folder if shared else folder / "missing"
     torch.manual_seed(0)
     network, unused = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3)), nn.Linear(9, 9)
-    averager = GradientAverager([*network.parameters(), *unused.parameters()], world)
+    mean = averager([*network.parameters(), *unused.parameters()], world)
+    assert isinstance(mean, InMemory if shared else InBuckets)
     records = torch.arange(20.0).reshape(4, 5)[2 * rank : 2 * rank + 2]
-    network(records).square().mean().backward()
-    with averager.averaging():
-        network(records).square().mean().backward()
-    assert unused.weight.grad is None
-    torch.save([each.grad for each in network.parameters()], folder / f"{rank}.pt")
+    if rank == 1:
+        dist.all_reduce = _slowly(dist.all_reduce)
+    # Often enough for what is used in turn to be used again.
+    for turn in range(5):
+        network.zero_grad()
+        (turn * network(records).square().mean()).backward()
+        with mean.averaging():
+            network(records).square().mean().backward()
+        assert unused.weight.grad is None
+        torch.save([each.grad for each in network.parameters()], folder / f"{rank}-{turn}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
 
-def test_several_buckets_and_a_parameter_without_a_gradient(tmp_path: Path) -> None:
-    processes.spawn(_average, (_free_port(), tmp_path), nprocs=2)
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3))
-    (2 * network(torch.arange(20.0).reshape(4, 5)).square().mean()).backward()
+@pytest.mark.parametrize("shared", [True, False], ids=["in memory", "in buckets"])
+def test_gradients_are_replaced_by_their_means(shared: bool, tmp_path: Path) -> None:
+    processes.spawn(_average, (_free_port(), tmp_path, shared), nprocs=2)
 
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt")
-        for gradient, parameter in zip(found, network.parameters(), strict=True):
-            torch.testing.assert_close(gradient, parameter.grad)
+    # Nothing but what the workers saved: the memory has no name.
+    assert len(list(tmp_path.iterdir())) == 10
+    for turn in range(5):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3))
+        loss = network(torch.arange(20.0).reshape(4, 5)).square().mean()
+        ((turn + 1) * loss).backward()
+        for rank in range(2):
+            found = torch.load(tmp_path / f"{rank}-{turn}.pt")
+            for gradient, parameter in zip(found, network.parameters(), strict=True):
+                torch.testing.assert_close(gradient, parameter.grad)
+
+
+def _share(rank: int, port: int, folder: Path) -> None:
+    world = _join(rank, 2, port)
+    shared_memory.MEMORY = folder
+    # More than any machine has.
+    assert share(2**50, world) is None
+    assert not list(folder.iterdir())
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_memory_without_room_is_not_shared(tmp_path: Path) -> None:
+    processes.spawn(_share, (_free_port(), tmp_path), nprocs=2)
+
+
+def _lose(rank: int, port: int, folder: Path) -> None:
+    world = _join(rank, 2, port)
+    shared_memory.MEMORY = folder
+    parameter = nn.Parameter(torch.ones(3))
+    mean = averager([parameter], world)
+    if rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    with pytest.raises(RuntimeError), mean.averaging():
+        parameter.sum().backward()
+    (folder / "noticed").touch()
+
+
+def test_whoever_shares_memory_with_a_dead_worker_hears_of_it(tmp_path: Path) -> None:
+    workers = processes.spawn(_lose, (_free_port(), tmp_path), nprocs=2, join=False)
+    for process in workers.processes:
+        process.join(60)
+
+    assert [each.exitcode for each in workers.processes] == [0, -signal.SIGKILL]
+    assert (tmp_path / "noticed").exists()
