@@ -23,13 +23,21 @@ from aigc.training.world import World
 from cluster.errors import JobFailed, WorkerLost
 from cluster.failures import GiveUp, decide
 from cluster.places import Input, Output, Worker, device, machine
-from cluster.process import settle
+from cluster.process import ENVIRONMENT, settle
 from cluster.resources import Capacity, Resources
 from cluster.search import RESULT, Search, TrialFunction
 from cluster.tuning import Value
 
 RESIZE_SECONDS = 5.0
 """Between two looks whether there is room for more workers of an elastic training."""
+
+_ALONE = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+}
+"""No machine is announced to go, and nobody reads the figures of this Ray: what collects them would
+take turns with the workers on their cores."""
 
 _QUIET_TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -50,12 +58,14 @@ class LocalRay:
         self._scratch = scratch
 
     def __enter__(self) -> Self:
+        os.environ.update(_ALONE)
         ray.init(
             address="local",
             num_cpus=int(self.capacity().nodes[0].cpus),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            runtime_env={"env_vars": ENVIRONMENT},
         )
         return self
 

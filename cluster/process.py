@@ -11,6 +11,14 @@ from cluster.resources import Resources
 KEPT_BYTES, KEPT_BYTES_OF_OLD = 2**30, 2**25
 """Freed memory that a process keeps for its next allocations; glibc before 2.35 refuses more."""
 
+ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
+    "MALLOC_MMAP_THRESHOLD_": str(KEPT_BYTES),
+}
+"""The same for a process whose work is done by another thread than its first, as Ray's is: such a
+thread's memory goes back to the kernel, unless it has to share the first one's."""
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Numbers of mallopt(3)."""
 

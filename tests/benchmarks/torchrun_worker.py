@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 
-import torch
 import torch.distributed as dist
 from bench_loop import recipe
 from bench_scale import DATASET, RECIPE
 
 from aigc.training.config import TrainingConfig
 from aigc.training.world import World
+from cluster.process import settle
+from cluster.resources import Resources
 from cluster.training import TrainingRequest, train_worker
 from cluster.workspace import Workspace
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
+    settle(Resources())
     dist.init_process_group("gloo")
     root, submission, training = sys.argv[1:]
     workspace = Workspace.at(root)
