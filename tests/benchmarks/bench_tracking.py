@@ -130,7 +130,7 @@ def training(workspace: Workspace, rounds: int, figures: Figures, goals: Goals) 
     """A GAN's loop with its record and without, in turn, in this process; and what a report of
     every step costs the step."""
     dataset, _ = import_dataset(workspace.datasets, DATASET)
-    steps = recipe(RECIPE).training.report_every * 4
+    steps = recipe(RECIPE).training.report_every * 16
     without, run_with = _loop(dataset), _loop(dataset)
     ratios, cpu_ratios, waits = list[float](), list[float](), list[float]()
     numbers = itertools.count()
