@@ -47,7 +47,7 @@ Goals = dict[str, tuple[float | None, float]]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=1_000_000, help="to drain into PostgreSQL")
-    parser.add_argument("--rounds", type=int, default=20, help="pairs of rounds of training")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of rounds of training")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     where, figures, goals = machine(), Figures(), Goals()
