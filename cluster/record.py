@@ -6,6 +6,7 @@ The outbox in the run's folder has a line for each thing, in the order in which 
 {"time": 1764000000130, "params": {"training.steps": "2000"}}
 {"time": 1764000009000, "step": 2000, "figures": {"evaluation/frechet_5k": 31.0}}
 {"time": 1764000009800, "end": "FINISHED"}
+{"time": 1764000009800, "end": "FAILED", "why": {"error": "WorkerLost", "said": "…"}}
 
 To write a line needs no MLflow and waits for none. `cluster/delivery.py` sends it.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from aigc.data.catalog import Dataset
+from aigc.errors import first_line
 from cluster.delivery import BEGUN_TAG, Cursor, Delivery
 from cluster.errors import TrackingUnavailable
 from cluster.evaluation import Evaluation
@@ -133,9 +135,11 @@ class TrackedRun:
         """Let the version be judged by an evaluation, and promoted, once MLflow answers."""
         self.append({"judge": reference, **_judgement(evaluation, gates, cause)})
 
-    def end(self, status: str) -> None:
-        """Close the run: FINISHED, FAILED or KILLED."""
-        self.append({"end": status})
+    def end(self, status: str, error: BaseException | None = None) -> None:
+        """Close the run: FINISHED, FAILED or KILLED, for that `error`, whose name and first line
+        stay in the outbox."""
+        why = {"error": type(error).__name__, "said": first_line(error)} if error else None
+        self.append({"end": status} | ({"why": why} if why else {}))
 
     def append(self, entry: Mapping[str, Any], time: int | None = None) -> None:
         """Add a line, by now or at `time`, and bring it to the disk. Raises WorkspaceUnwritable."""
