@@ -56,9 +56,15 @@ class LogReader:
     def _messages(self, path: Path) -> Iterator[Message]:
         for text in _MESSAGE.split(self._text(path)):
             if text:
-                with suppress(ValueError):
-                    self._times[path] = datetime.fromisoformat(text.partition(" ")[0])
-                yield self._times.get(path, datetime.min.replace(tzinfo=UTC)), text
+                yield self._time(path, text), text
+
+    def _time(self, path: Path, text: str) -> datetime:
+        """When it was said, and never before what stands above it."""
+        before = self._times.get(path, datetime.min.replace(tzinfo=UTC))
+        with suppress(ValueError, OverflowError):
+            said = datetime.fromisoformat(text.partition(" ")[0]).astimezone()
+            self._times[path] = max(before, said)
+        return self._times.get(path, before)
 
     def _text(self, path: Path) -> str:
         """The whole lines behind what was read before."""

@@ -6,11 +6,9 @@ A file that is damaged or half written costs what it would have said, and nothin
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from aigc.data.files import digest_of
@@ -18,7 +16,7 @@ from cluster.errors import SubmissionNotFound
 from cluster.holder import is_held
 from cluster.journal import Entry, now
 from cluster.states import Facts, Standing, State, judge, seconds_left
-from cluster.tails import ends, entries, last_entries
+from cluster.tails import ends, entries, last_entries, whole
 from cluster.workspace import RunFolder, Workspace
 
 KIND_TAG, STEPS_TAG, RERUN_TAG = "aigc.kind", "aigc.steps", "aigc.rerun_of"
@@ -137,7 +135,7 @@ def parent(run: RunFolder) -> str | None:
 
 def outcome(run: RunFolder) -> dict[str, Any]:
     """What the submission ended with; empty as long as it is not done."""
-    return _object(run.outcome)
+    return whole(run.outcome)
 
 
 def _names(workspace: Workspace) -> list[str]:
@@ -239,17 +237,9 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def _trials(run: RunFolder) -> dict[str, Any] | None:
     """How a search goes."""
-    kept = _object(run.trials).get("trials")
+    kept = whole(run.trials).get("trials")
     if not isinstance(kept, list):
         return None
     trials = [each for each in kept if isinstance(each, dict)]
@@ -261,7 +251,7 @@ def _trials(run: RunFolder) -> dict[str, Any] | None:
 
 def _tracked(run: RunFolder, workspace: Workspace) -> tuple[str | None, str | None]:
     """The id of the MLflow run in the store of this workspace, and where its page is."""
-    noted, uri = _object(run.delivered), workspace.tracking_uri
+    noted, uri = whole(run.delivered), workspace.tracking_uri
     run_id = noted.get("run_id") if noted.get("store") == digest_of(uri) else None
     is_server = uri.startswith(("http://", "https://"))
     return run_id, f"{uri.rstrip('/')}/#/runs/{run_id}" if run_id and is_server else None

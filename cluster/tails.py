@@ -1,4 +1,4 @@
-"""The ends of files of JSON lines, whatever is in them: what cannot be read is left out.
+"""Files of JSON, and the ends of files of JSON lines: what cannot be read is left out.
 
 To look at ten thousand submissions takes half a second only where each costs a few small reads.
 """
@@ -33,8 +33,8 @@ def ends(path: Path) -> tuple[Entry | None, Entry | None]:
         return None, None
     finally:
         os.close(descriptor)
-    whole = tail[: tail.rfind(b"\n") + 1]
-    last = whole[whole.rfind(b"\n", 0, -1) + 1 :]
+    tail = tail[: tail.rfind(b"\n") + 1]
+    last = tail[tail.rfind(b"\n", 0, -1) + 1 :]
     return _parsed(head[: head.find(b"\n") + 1]), _parsed(last)
 
 
@@ -56,6 +56,13 @@ def last_entries(path: Path) -> list[Entry]:
     return []
 
 
+def whole(path: Path) -> Entry:
+    """The JSON object that a file is; empty where there is none that can be read."""
+    with suppress(OSError):
+        return _object(path.read_bytes()) or {}
+    return {}
+
+
 def _looked_at(descriptor: int, size: int, at_end: bool) -> bytes:
     """So much of one end of the file that a whole line is in it, if there is one.
 
@@ -70,10 +77,12 @@ def _looked_at(descriptor: int, size: int, at_end: bool) -> bytes:
 
 
 def _parsed(line: bytes) -> Entry | None:
-    if not line.endswith(b"\n"):
-        return None
+    return _object(line) if line.endswith(b"\n") else None
+
+
+def _object(content: bytes) -> Entry | None:
     try:
-        entry = json.loads(line)
+        value = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    return entry if isinstance(entry, dict) else None
+    return value if isinstance(value, dict) else None
