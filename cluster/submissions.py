@@ -6,7 +6,6 @@ A file that is damaged or half written costs what it would have said, and nothin
 from __future__ import annotations
 
 import difflib
-import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +15,7 @@ from cluster.errors import SubmissionNotFound
 from cluster.holder import is_held
 from cluster.journal import Entry, now
 from cluster.states import Facts, Standing, State, judge, seconds_left
-from cluster.tails import ends, entries, last_entries, whole
+from cluster.tails import ends, entries, last, last_entries, whole
 from cluster.workspace import RunFolder, Workspace
 
 KIND_TAG, STEPS_TAG, RERUN_TAG = "aigc.kind", "aigc.steps", "aigc.rerun_of"
@@ -66,7 +65,7 @@ class Details:
 
 def find(workspace: Workspace, prefix: str) -> RunFolder:
     """The submission of that id, or the only one whose id begins so. Raises SubmissionNotFound."""
-    names = _names(workspace)
+    names = [run.submission for run in workspace.runs()]
     found = [prefix] if prefix in names else [name for name in names if name.startswith(prefix)]
     if len(found) == 1 and prefix:
         return workspace.run(found[0])
@@ -78,8 +77,7 @@ def find(workspace: Workspace, prefix: str) -> RunFolder:
 
 def summaries(workspace: Workspace, state: str | None, limit: int | None) -> list[Summary]:
     """The submissions in that state, or in any, the newest first."""
-    runs = (workspace.run(name) for name in _names(workspace))
-    read = [(run, _read(run)) for run in runs]
+    read = [(run, _read(run)) for run in workspace.runs()]
     chosen = [(run, each) for run, each in read if state in (None, each.state)]
     chosen.sort(key=lambda each: (each[1].started or 0, each[1].id), reverse=True)
     return [_stepped(run, each) for run, each in chosen[:limit]]
@@ -88,8 +86,8 @@ def summaries(workspace: Workspace, state: str | None, limit: int | None) -> lis
 def standing(run: RunFolder) -> Standing:
     """The state of a submission now, and why."""
     checkpoint = newest_checkpoint(run)
-    first, last = ends(run.outbox)
-    facts = _facts(run, bool(first or last), _closing(run, last))
+    first, newest = ends(run.outbox)
+    facts = _facts(run, bool(first or newest), _closing(run, newest))
     return judge(replace(facts, step=checkpoint[0] if checkpoint else None))
 
 
@@ -97,8 +95,8 @@ def details(run: RunFolder, workspace: Workspace) -> Details:
     """All that is known of a submission."""
     summary = _stepped(run, _read(run))
     begins = [entry for entry in entries(run.outbox) if "begin" in entry]
-    last = begins[-1] if begins else None
-    began = _time(last) or 0
+    begun = begins[-1] if begins else None
+    began = _time(begun) or 0
     reports = [entry for entry in last_entries(run.journal) if _is_report(entry)]
     recent = [(each["time"], each["step"]) for each in reports if each["time"] >= began]
     present = standing(run)
@@ -113,7 +111,7 @@ def details(run: RunFolder, workspace: Workspace) -> Details:
         newest_checkpoint(run),
         _trials(run),
         parent(run),
-        _tags(last).get(RERUN_TAG),
+        _tags(begun).get(RERUN_TAG),
         run_id,
         link,
     )
@@ -138,14 +136,6 @@ def outcome(run: RunFolder) -> dict[str, Any]:
     return whole(run.outcome)
 
 
-def _names(workspace: Workspace) -> list[str]:
-    try:
-        with os.scandir(workspace.root / "runs") as entries:
-            return [entry.name for entry in entries if entry.is_dir()]
-    except FileNotFoundError:
-        return []
-
-
 def _near(prefix: str, names: list[str]) -> list[str]:
     """The ids that look most like it, whole or as far as it goes."""
     starts = {name[: len(prefix)]: name for name in names}
@@ -155,17 +145,17 @@ def _near(prefix: str, names: list[str]) -> list[str]:
 
 
 def _read(run: RunFolder) -> Summary:
-    """The summary as far as the outbox goes, which is not the step."""
-    first, last = ends(run.outbox)
-    closing = _closing(run, last)
-    state = judge(_facts(run, bool(first or last), closing)).state
+    """The summary as far as the outbox goes: of an open one it has not the step."""
+    first, newest = ends(run.outbox)
+    closing = _closing(run, newest)
+    state = judge(_facts(run, bool(first or newest), closing)).state
     tags, begin = _tags(first), _section(first, "begin")
     return Summary(
         run.submission,
         tags.get(KIND_TAG),
         begin.get("name"),
         state,
-        None,
+        _number(closing.get("step")) if closing else None,
         _number(tags.get(STEPS_TAG)),
         _time(first),
         _time(closing),
@@ -173,9 +163,11 @@ def _read(run: RunFolder) -> Summary:
 
 
 def _stepped(run: RunFolder, summary: Summary) -> Summary:
-    """The summary with the step that the journal has come to."""
-    _, last = ends(run.journal)
-    return replace(summary, step=_number(last and last.get("step")))
+    """The summary with the step that the journal has come to, if the end of it does not say."""
+    if summary.step is not None:
+        return summary
+    reported = last(run.journal)
+    return replace(summary, step=_number(reported and reported.get("step")))
 
 
 def _facts(run: RunFolder, begun: bool, closing: Entry | None) -> Facts:
@@ -188,10 +180,10 @@ def _facts(run: RunFolder, begun: bool, closing: Entry | None) -> Facts:
     return Facts(held, begun, done=done, stopping=held and run.stop.exists())
 
 
-def _closing(run: RunFolder, last: Entry | None) -> Entry | None:
-    """The entry that closed the record, unless an attempt has begun since; `last` is the last."""
-    if last is not None and "end" in last:
-        return last
+def _closing(run: RunFolder, newest: Entry | None) -> Entry | None:
+    """The entry that closed the record, unless an attempt has begun since; `newest` is the last."""
+    if newest is not None and "end" in newest:
+        return newest
     closing = None
     # What is registered of the best trial of a search comes after its end.
     for entry in entries(run.outbox):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cluster.journal import TAIL_BYTES, Entry
 
-LOOK_BYTES = 2048
+LOOK_BYTES = 4096
 """Read from each end of a file first; nearly always that holds a whole line."""
 GROWTH = 16
 """By which the next look is larger, where it did not."""
@@ -33,9 +33,12 @@ def ends(path: Path) -> tuple[Entry | None, Entry | None]:
         return None, None
     finally:
         os.close(descriptor)
-    tail = tail[: tail.rfind(b"\n") + 1]
-    last = tail[tail.rfind(b"\n", 0, -1) + 1 :]
-    return _parsed(head[: head.find(b"\n") + 1]), _parsed(last)
+    return _parsed(head[: head.find(b"\n") + 1]), _parsed(_last_line(tail))
+
+
+def last(path: Path) -> Entry | None:
+    """The last whole entry; None where it cannot be read."""
+    return ends(path)[1]
 
 
 def entries(path: Path) -> Iterator[Entry]:
@@ -63,6 +66,12 @@ def whole(path: Path) -> Entry:
     return {}
 
 
+def _last_line(tail: bytes) -> bytes:
+    """Its last whole line."""
+    end = tail.rfind(b"\n")
+    return tail[tail.rfind(b"\n", 0, max(end, 0)) + 1 : end + 1]
+
+
 def _looked_at(descriptor: int, size: int, at_end: bool) -> bytes:
     """So much of one end of the file that a whole line is in it, if there is one.
 
@@ -82,7 +91,7 @@ def _parsed(line: bytes) -> Entry | None:
 
 def _object(content: bytes) -> Entry | None:
     try:
-        value = json.loads(content)
+        value = json.loads(content.decode())
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

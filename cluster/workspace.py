@@ -238,7 +238,13 @@ class Workspace:
 
     def runs(self) -> list[RunFolder]:
         """The folder of every submission that has one."""
-        return [RunFolder(path) for path in sorted((self.root / "runs").glob("*/"))]
+        folder = self.root / "runs"
+        try:
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in entries if entry.is_dir())
+        except FileNotFoundError:
+            return []
+        return [RunFolder(folder / name) for name in names]
 
     @property
     def tracking_uri(self) -> str:
