@@ -20,7 +20,7 @@ from cluster.errors import AlreadyRunning, Cancelled, CannotCancel
 from cluster.holder import Holder, is_held, signed
 from cluster.journal import now
 from cluster.states import Standing, State
-from cluster.submissions import parent, standing
+from cluster.submissions import is_open, parent, standing
 from cluster.workspace import RunFolder, Workspace
 
 POLL_SECONDS = 0.1
@@ -69,7 +69,7 @@ def close_record(workspace: Workspace, run: RunFolder) -> str | None:
     try:
         tracked = TrackedRun(Tracking(workspace), run)
         with suppress(AlreadyRunning), run.locked():
-            if standing(run).state == "INTERRUPTED":
+            if is_open(run):
                 tracked.end("KILLED", Cancelled(f"{run.submission} was ended by force"))
         tracked.deliver()
     except FactoryError as error:

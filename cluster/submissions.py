@@ -117,6 +117,11 @@ def details(run: RunFolder, workspace: Workspace) -> Details:
     )
 
 
+def is_open(run: RunFolder) -> bool:
+    """Whether nobody has closed the record of the last attempt, whoever holds the submission."""
+    return _closing(run, last(run.outbox)) is None
+
+
 def newest_checkpoint(run: RunFolder) -> tuple[int, int] | None:
     """The step of the newest checkpoint, and when it was written in milliseconds since 1970."""
     with suppress(OSError, ValueError):
