@@ -164,7 +164,7 @@ def test_a_job_that_fails_says_why(jobs: Jobs) -> None:
 
 
 def test_a_cancelled_training_saves_its_state_and_goes_on_by_a_rerun(jobs: Jobs) -> None:
-    run = jobs.running(6000)
+    run = jobs.running(2500)
     waiter = jobs.child("job", "wait", run.submission)
     time.sleep(1)
     code, _, err = jobs.say("cancel", run.submission)
@@ -189,7 +189,7 @@ def test_a_cancelled_training_saves_its_state_and_goes_on_by_a_rerun(jobs: Jobs)
         in jobs.say("logs", run.submission, "--rank", "0")[1]
     )
     (listed,) = jobs.data("list")
-    assert (listed["state"], listed["step"]) == ("SUCCEEDED", 6000)
+    assert (listed["state"], listed["step"]) == ("SUCCEEDED", 2500)
     assert mlflow_status(jobs, run) == ["FINISHED"]
 
 
@@ -205,6 +205,7 @@ def test_what_does_not_leave_is_ended_by_force(jobs: Jobs) -> None:
     assert mlflow_status(jobs, run) == ["KILLED"]
 
 
+@pytest.mark.slow
 def test_only_the_process_that_holds_the_lock_is_ended(jobs: Jobs) -> None:
     run = jobs.running()
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -269,6 +270,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(jobs: Jobs) -> None:
     assert standing(run).state == "RUNNING"
 
 
+@pytest.mark.slow
 def test_a_changed_rerun_remembers_its_parent(jobs: Jobs) -> None:
     assert jobs.submit("training.steps=20").wait(120) == 0
     (first,) = jobs.data("list")
