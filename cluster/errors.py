@@ -5,6 +5,8 @@ FactoryError (aigc.errors)
     ├── CanNeverFit             the job asks for more than the cluster has
     ├── CodeDiffers             a worker runs another version of the code
     ├── AlreadyRunning          another process holds the submission
+    ├── Cancelled               the job was asked to end for good
+    ├── CannotCancel            the job has ended, belongs to another one, or is out of reach
     ├── JobFailed               the job ran and ended in an error of its own
     ├── OutOfMemory             a worker wanted more memory than there is
     ├── WorkerLost              a worker or node died and the retries are used up
@@ -12,6 +14,7 @@ FactoryError (aigc.errors)
     │   └── NoChampion          the model is there, but nobody has promoted a version
     ├── GateRefused             the figures do not pass the gates
     ├── SubmissionNotFound      the workspace has no such submission
+    ├── LogNotFound             the submission has no such log
     ├── StoreUnavailable        the store of decisions does not answer
     ├── TrackingRefused         MLflow answers, and will never take what it was given
     └── TrackingUnavailable     the MLflow store or server does not answer
@@ -40,6 +43,14 @@ class AlreadyRunning(ClusterError):
     """Another process holds the submission."""
 
 
+class Cancelled(ClusterError):
+    """The job was asked to end for good."""
+
+
+class CannotCancel(ClusterError):
+    """The job has ended, belongs to another one, or is out of reach."""
+
+
 class JobFailed(ClusterError):
     """The job ran and ended in an error of its own."""
 
@@ -66,6 +77,10 @@ class GateRefused(ClusterError):
 
 class SubmissionNotFound(ClusterError):
     """The workspace has no such submission."""
+
+
+class LogNotFound(ClusterError):
+    """The submission has no such log."""
 
 
 class StoreUnavailable(ClusterError):

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from aigc.data.files import unwritable
 from aigc.errors import Preempted, first_line
+from cluster.errors import Cancelled
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -74,7 +75,7 @@ class RunLog(logging.FileHandler):
 
     def keep(self, error: BaseException) -> None:
         """Write down what ended the run: here alone, because a terminal is told one sentence."""
-        failed = isinstance(error, Exception) and not isinstance(error, Preempted)
+        failed = isinstance(error, Exception) and not isinstance(error, Preempted | Cancelled)
         level, said = (logging.ERROR, "failed") if failed else (logging.WARNING, "stopped")
         trace = (type(error), error, error.__traceback__) if failed else None
         words = (said, first_line(error))

@@ -5,7 +5,8 @@ The outbox in the run's folder has a line for each thing, in the order in which 
 {"time": 1764000000123, "begin": {"name": "digits-vae", "tags": {…}, "parent": null, "store": "…"}}
 {"time": 1764000000130, "params": {"training.steps": "2000"}}
 {"time": 1764000009000, "step": 2000, "figures": {"evaluation/frechet_5k": 31.0}}
-{"time": 1764000009800, "end": "FINISHED"}
+{"time": 1764000009800, "end": "FINISHED", "step": 2000}
+{"time": 1764000009800, "end": "FAILED", "step": 50, "why": {"error": "WorkerLost", "said": "…"}}
 
 To write a line needs no MLflow and waits for none. `cluster/delivery.py` sends it.
 """
@@ -20,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from aigc.data.catalog import Dataset
+from aigc.errors import first_line
 from cluster.delivery import BEGUN_TAG, Cursor, Delivery
 from cluster.errors import TrackingUnavailable
 from cluster.evaluation import Evaluation
 from cluster.journal import Lines, now
 from cluster.judgement import Gates
 from cluster.ledger import Cause
+from cluster.tails import last
 from cluster.tracking import Tracking
 from cluster.workspace import RunFolder
 
@@ -133,9 +136,18 @@ class TrackedRun:
         """Let the version be judged by an evaluation, and promoted, once MLflow answers."""
         self.append({"judge": reference, **_judgement(evaluation, gates, cause)})
 
-    def end(self, status: str) -> None:
-        """Close the run: FINISHED, FAILED or KILLED."""
-        self.append({"end": status})
+    def end(self, status: str, error: BaseException | None = None) -> None:
+        """Close the run: FINISHED, FAILED or KILLED, for that `error`.
+
+        Its name and first line, and the step that the journal has come to, stay in the outbox, so
+        that who looks at many submissions has to read no more.
+        """
+        entry: dict[str, Any] = {"end": status}
+        if (reported := last(self.folder.journal)) is not None:
+            entry["step"] = reported.get("step")
+        if error is not None:
+            entry["why"] = {"error": type(error).__name__, "said": first_line(error)}
+        self.append(entry)
 
     def append(self, entry: Mapping[str, Any], time: int | None = None) -> None:
         """Add a line, by now or at `time`, and bring it to the disk. Raises WorkspaceUnwritable."""

@@ -20,6 +20,7 @@ from typing import IO
 from aigc.data.files import unwritable
 from aigc.errors import WorkspaceUnwritable
 from cluster.errors import AlreadyRunning
+from cluster.holder import sign, unsign
 
 REAPING_SECONDS = 3.0
 """A submission may be held for a moment by whoever looks whether it is an orphan."""
@@ -128,6 +129,16 @@ class RunFolder:
         return self.path / "stop"
 
     @property
+    def cancel(self) -> Path:
+        """There when the attempt is asked to end for good: by whom and when, JSON."""
+        return self.path / "cancel.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process of an attempt, which signs it."""
+        return self.path / ".lock"
+
+    @property
     def writer_lock(self) -> Path:
         """Held by the first worker of a training, so that an orphan never writes beside it."""
         return self.path / ".writer.lock"
@@ -154,22 +165,24 @@ class RunFolder:
         Raises AlreadyRunning when it is still held after `patience` seconds, unless it is to
         `wait`, and WorkspaceUnwritable.
         """
-        if wait:
-            with exclusive(self.path / ".lock"):
-                yield
-            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("a")
+            lock = self.lock.open("a")
         except OSError as error:
             raise unwritable(self.path, error) from error
         with lock:
-            if not _taken(lock, patience):
+            if wait:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            elif not _taken(lock, patience):
                 raise AlreadyRunning(
                     f"submission {self.submission} is running in another process",
                     "Wait for it, or change the spec to ask for another one",
                 )
-            yield
+            sign(lock)
+            try:
+                yield
+            finally:
+                unsign(lock)
 
 
 def _taken(lock: IO[str], patience: float) -> bool:
@@ -225,7 +238,13 @@ class Workspace:
 
     def runs(self) -> list[RunFolder]:
         """The folder of every submission that has one."""
-        return [RunFolder(path) for path in sorted((self.root / "runs").glob("*/"))]
+        folder = self.root / "runs"
+        try:
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in entries if entry.is_dir())
+        except FileNotFoundError:
+            return []
+        return [RunFolder(folder / name) for name in names]
 
     @property
     def tracking_uri(self) -> str:

@@ -14,7 +14,7 @@ import click
 
 from aigc import __version__
 from aigc.errors import FactoryError
-from jobs.commands import data, demo, model, schema, submit, track
+from jobs.commands import data, demo, job, model, schema, submit, track
 from jobs.console import message
 from jobs.errors import DONE, INTERRUPTED, SpecInvalid, exit_code
 from jobs.invocation import Invocation
@@ -23,6 +23,7 @@ COMMANDS: tuple[click.Command, ...] = (
     demo.demo,
     data.data,
     submit.submit,
+    job.job,
     model.model,
     track.track,
     schema.schema,

@@ -87,6 +87,8 @@ def as_text(value: object) -> str:
     """One value for a person, on one line."""
     if value is None or value == "":
         return "–"
+    if isinstance(value, str):
+        return " ".join(value.split())
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -108,14 +110,14 @@ def instant(moment: datetime) -> str:
 
 
 def _plain(value: object) -> Any:
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     if isinstance(value, datetime):
         return instant(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, str | int | float):
-        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     return str(value)

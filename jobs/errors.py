@@ -22,28 +22,39 @@ from aigc.errors import (
     WorkspaceUnwritable,
 )
 from cluster.errors import (
+    Cancelled,
     CanNeverFit,
+    CannotCancel,
     CredentialsRefused,
     GateRefused,
+    LogNotFound,
     ModelNotFound,
     SubmissionNotFound,
 )
+from cluster.states import State
 
 FieldPath = tuple[str | int, ...]
 """Where a value stands in a spec: ("training", "steps"), ("evaluation", "metrics", 0)."""
 
 DONE = 0
 OUR_ERROR = 1
+FAILED = 100
+NOT_FINISHED = 101
+CANCELLED = 103
+GATES_REFUSED = 107
 INTERRUPTED = 130
 
 EXIT_CODES: dict[type[BaseException], int] = {
-    FactoryError: 100,
-    Preempted: 101,
+    FactoryError: FAILED,
+    Preempted: NOT_FINISHED,
     DatasetNotFound: 102,
     ModelNotFound: 102,
     SubmissionNotFound: 102,
+    LogNotFound: 102,
+    Cancelled: CANCELLED,
+    CannotCancel: 2,
     CanNeverFit: 105,
-    GateRefused: 107,
+    GateRefused: GATES_REFUSED,
     ImportRefused: 2,
     MetricUnknown: 2,
     WorkspaceUnwritable: 2,
@@ -51,6 +62,17 @@ EXIT_CODES: dict[type[BaseException], int] = {
     KeyboardInterrupt: INTERRUPTED,
 }
 """The code of a class holds for its subclasses, unless they have one of their own."""
+
+CODES_OF_STATES: dict[State, int] = {
+    "PENDING": NOT_FINISHED,
+    "RUNNING": NOT_FINISHED,
+    "SUCCEEDED": DONE,
+    "FAILED": FAILED,
+    "CANCELLED": CANCELLED,
+    "STOPPED": NOT_FINISHED,
+    "INTERRUPTED": NOT_FINISHED,
+}
+"""What waiting for a submission in that state ends with."""
 
 
 def dotted(path: FieldPath) -> str:

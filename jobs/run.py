@@ -17,10 +17,11 @@ from aigc.errors import (
     first_line,
 )
 from cluster.contact import delivering, waiting
-from cluster.errors import GateRefused, StoreUnavailable, TrackingUnavailable
+from cluster.errors import Cancelled, GateRefused, StoreUnavailable, TrackingUnavailable
 from cluster.logs import logging_to
 from cluster.record import TrackedRun
 from cluster.registry import ModelVersion
+from cluster.workspace import RunFolder
 from jobs.errors import Problem, SpecInvalid
 from jobs.evaluation import run_evaluation
 from jobs.generation import run_generation
@@ -110,29 +111,42 @@ def require_passed(outcome: Outcome) -> None:
 def _closing(submission: Submission, tracked: TrackedRun, session: Session) -> Iterator[None]:
     """Keep the driver's log, and close the run as what an error makes of it."""
     try:
-        with logging_to(submission.run.logs, "driver"):
+        with logging_to(submission.run.logs, "driver"), _cancellable(submission.run):
             log.info("%s begins on %s", submission.id, session.place.name)
             yield
-    except Preempted:
-        _end(submission, tracked, "KILLED")
+    except (Preempted, Cancelled) as error:
+        _end(submission, tracked, "KILLED", error)
         raise
     except Exception as error:
-        _end(submission, tracked, "FAILED", first_line(error))
+        _end(submission, tracked, "FAILED", error)
         raise
-    except BaseException:
-        _end(submission, tracked, "KILLED")
+    except BaseException as error:
+        _end(submission, tracked, "KILLED", error)
         session.reporter.say("stopped: submit the same spec again to go on from where it was")
         raise
 
 
-def _end(submission: Submission, tracked: TrackedRun, status: str, error: str = "") -> None:
+@contextmanager
+def _cancellable(run: RunFolder) -> Iterator[None]:
+    """Turn what stops the block into Cancelled, if that was asked by `aigc job cancel`."""
+    try:
+        yield
+    except (Preempted, KeyboardInterrupt) as error:
+        if not run.cancel.exists():
+            raise
+        raise Cancelled(
+            f"{run.submission} was cancelled", f"To go on: aigc job rerun {run.submission}"
+        ) from error
+
+
+def _end(submission: Submission, tracked: TrackedRun, status: str, error: BaseException) -> None:
     """Close the run; that the disk is full must not hide why it ends."""
     with suppress(WorkspaceUnwritable):
-        if error:
-            tracked.tag({ERROR_TAG: error[:ERROR_CHARACTERS]})
+        if status == "FAILED":
+            tracked.tag({ERROR_TAG: first_line(error)[:ERROR_CHARACTERS]})
         if submission.run.logs.exists():
             tracked.attach(submission.run.logs, LOGS)
-        tracked.end(status)
+        tracked.end(status, error)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from cluster.local import LocalRay
 from cluster.places import Here, Place, require_fit
 from cluster.record import TrackedRun, begin_run
 from cluster.registry import ModelVersion, Registry, open_registry
+from cluster.submissions import KIND_TAG, RERUN_TAG, STEPS_TAG
 from cluster.tracking import Tracking
 from cluster.workspace import RunFolder, Workspace
 from jobs.errors import FieldPath, SpecInvalid
@@ -68,7 +69,7 @@ class Submission:
 
     `dataset` is what the job trains on or is judged against, `mixed_in` what is mixed into it;
     `model` is the registered version that it uses. `parent` is the id of the search that it is a
-    trial of.
+    trial of, `rerun_of` that of the submission whose spec it was made from.
     """
 
     spec: Spec
@@ -77,6 +78,7 @@ class Submission:
     model: ModelVersion | None
     mixed_in: tuple[Dataset, ...] = ()
     parent: str | None = None
+    rerun_of: str | None = None
 
     @property
     def id(self) -> str:
@@ -96,8 +98,12 @@ class Submission:
 
     def open_run(self, session: Session) -> TrackedRun:
         """Its MLflow run, made now or running again."""
-        self.run.registration.unlink(missing_ok=True)
-        tags = {"aigc.kind": self.spec.kind, "aigc.code": code_digest()}
+        for gone in (self.run.registration, self.run.cancel, self.run.stop):
+            gone.unlink(missing_ok=True)
+        tags = {KIND_TAG: self.spec.kind, "aigc.code": code_digest()}
+        steps = _steps(self.spec)
+        tags |= {STEPS_TAG: str(steps)} if steps else {}
+        tags |= {RERUN_TAG: self.rerun_of} if self.rerun_of else {}
         return begin_run(session.tracking, self.id, self.spec.name, tags, self.parent)
 
     def publish_what_is_left(self) -> None:
@@ -176,6 +182,13 @@ class Attempt:
         if self.submission.model is None:
             raise ModelError(f"{self.submission.id} uses no registered model", "Name one as model")
         return self.submission.model
+
+
+def _steps(spec: Spec) -> int | None:
+    """How many steps its journal will have: of a search, its trials. None where nobody knows."""
+    if not isinstance(spec, Train):
+        return None
+    return spec.tune.trials if spec.tune else spec.training.steps
 
 
 def prepare(spec: Spec, session: Session, source: Source | None = None) -> Submission:

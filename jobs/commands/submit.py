@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from jobs.console import Output, message, output_option, show_one
+from jobs.console import F, Output, message, output_option, show_one
 from jobs.invocation import Invocation, place_option
 
 if TYPE_CHECKING:
+    from jobs.source import Source
     from jobs.submission import Outcome, Session, Submission
+
+
+def running_options(command: F) -> F:
+    """What one can say of how a spec is run: handed to the command as `settings`, `place`,
+    `dry_run`, `yes` and `output`."""
+    for option in (
+        output_option,
+        click.option("--yes", is_flag=True, help="Do not ask."),
+        click.option("--dry-run", is_flag=True, help="Print the plan and stop."),
+        place_option,
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="PATH=VALUE",
+            help="Change a field of the spec.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC")
-@click.option(
-    "--set", "settings", multiple=True, metavar="PATH=VALUE", help="Change a field of the spec."
-)
-@place_option
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@output_option
+@running_options
 @click.pass_obj
 def submit(
     invocation: Invocation,
@@ -35,16 +51,35 @@ def submit(
     output: Output,
 ) -> None:
     """Run the job that the file SPEC asks for, and follow it to its end."""
+    from jobs.spec import source_of
+
+    run_source(invocation, source_of(spec, settings), place, dry_run, yes, output)
+
+
+def run_source(
+    invocation: Invocation,
+    source: Source,
+    place: str,
+    dry_run: bool,
+    yes: bool,
+    output: Output,
+    rerun_of: str | None = None,
+) -> None:
+    """Plan what the source asks for, ask, run it, and say what to do next.
+
+    `rerun_of` is the submission whose spec it is, which its run remembers if it is another one.
+    """
     from cluster.contact import in_contact
     from jobs.progress import Reporter
     from jobs.run import execute, require_passed
-    from jobs.spec import check, source_of
+    from jobs.spec import check
     from jobs.submission import open_session, prepare
 
-    source = source_of(spec, settings)
     asked = check(source)
     session = open_session(invocation.open(), place, Reporter())
     submission = prepare(asked, session, source)
+    if rerun_of is not None:
+        submission = again(submission, rerun_of)
     show_plan(submission, session)
     if dry_run:
         return
@@ -56,6 +91,15 @@ def submit(
     for command in next_commands(outcome, session):
         message(f"next  {command}")
     require_passed(outcome)
+
+
+def again(submission: Submission, first: str) -> Submission:
+    """The submission, knowing that it was made from the spec of the submission `first`."""
+    from cluster.submissions import parent
+
+    if submission.id == first:
+        return replace(submission, parent=parent(submission.run))
+    return replace(submission, rerun_of=first)
 
 
 def next_commands(outcome: Outcome, session: Session) -> list[str]:

@@ -35,6 +35,10 @@ CODES = {
     "ModelNotFound": 102,
     "NoChampion": 102,
     "GateRefused": 107,
+    "SubmissionNotFound": 102,
+    "LogNotFound": 102,
+    "Cancelled": 103,
+    "CannotCancel": 2,
     "TrackingUnavailable": 100,
     "CredentialsRefused": 2,
 }
@@ -61,6 +65,7 @@ def test_no_error_ends_as_done_or_as_our_fault() -> None:
         100,
         101,
         102,
+        103,
         105,
         107,
     }

@@ -1,0 +1,113 @@
+"""Ending the attempt of a submission: it is asked to, and after a while it is made to.
+
+Asked, a training saves its state first; any other job, and a training that cannot save, closes its
+record and leaves. What is ended by force is closed here.
+"""
+
+from __future__ import annotations
+
+import getpass
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal
+
+import psutil
+
+from aigc.data.files import write_json
+from cluster.errors import AlreadyRunning, Cancelled, CannotCancel
+from cluster.holder import Holder, is_held, signed
+from cluster.journal import now
+from cluster.states import Standing, State
+from cluster.submissions import is_open, parent, standing
+from cluster.workspace import RunFolder, Workspace
+
+POLL_SECONDS = 0.1
+DEATH_SECONDS = 10.0
+"""Within which a process that is ended by force has to be gone."""
+
+How = Literal["asked", "forced", "too late"]
+"""It left when it was asked, was ended by force, or had ended otherwise before it heard of it."""
+
+
+def cancel(run: RunFolder, grace: float, waits: Callable[[], None] = lambda: None) -> How:
+    """Ask a submission to end, give it `grace` seconds, and end it by force then.
+
+    `waits` is called now and then in the meantime. Raises CannotCancel when it has ended, when it
+    is a trial, and when it is neither gone after the grace nor a process of this machine.
+    """
+    _require_cancellable(run)
+    write_json(run.cancel, {"time": now(), "by": getpass.getuser()})
+    # Of two that stop a training the file is the one that reaches other machines.
+    run.stop.touch()
+    holder = signed(run.lock)
+    _signal(run, holder, signal.SIGTERM)
+    if _left_within(run, grace, waits):
+        left: dict[State, How] = {"CANCELLED": "asked", "INTERRUPTED": "forced"}
+        return left.get(standing(run).state, "too late")
+    _signal(run, holder, signal.SIGKILL)
+    if not _left_within(run, DEATH_SECONDS if _is_reachable(holder) else 0, waits):
+        where = f"a process of {holder.host}" if holder else "a process that is not known"
+        raise CannotCancel(
+            f"{run.submission} is still held by {where} after {grace:g} s",
+            "It has been asked to stop: wait for it with a longer --grace, or cancel it there",
+        )
+    return "forced"
+
+
+def close_record(workspace: Workspace, run: RunFolder) -> str | None:
+    """Close the record of a submission that was ended by force, and deliver it.
+
+    Returns what keeps MLflow from hearing of it now, if anything does.
+    """
+    # They bring MLflow, for which nobody who is asked to end should wait.
+    from aigc.errors import FactoryError
+    from cluster.record import TrackedRun
+    from cluster.tracking import Tracking
+
+    try:
+        tracked = TrackedRun(Tracking(workspace), run)
+        with suppress(AlreadyRunning), run.locked():
+            if is_open(run):
+                tracked.end("KILLED", Cancelled(f"{run.submission} was ended by force"))
+        tracked.deliver()
+    except FactoryError as error:
+        return error.what
+    return None
+
+
+def _require_cancellable(run: RunFolder) -> None:
+    present: Standing = standing(run)
+    if present.has_ended:
+        raise CannotCancel(
+            f"{run.submission} has ended already: {present.state}, {present.reason}",
+            "There is nothing to cancel",
+        )
+    if search := parent(run):
+        raise CannotCancel(
+            f"{run.submission} is a trial of {search}", f"Cancel that: aigc job cancel {search}"
+        )
+
+
+def _is_reachable(holder: Holder | None) -> bool:
+    return holder is not None and holder.is_near
+
+
+def _signal(run: RunFolder, holder: Holder | None, sent: signal.Signals) -> None:
+    """Send a signal to the process that holds the submission, if it is the one that signed."""
+    process = holder.process() if holder else None
+    if process is not None and is_held(run.lock) and signed(run.lock) == holder:
+        with suppress(psutil.Error):
+            process.send_signal(sent)
+
+
+def _left_within(run: RunFolder, seconds: float, waits: Callable[[], None]) -> bool:
+    """Whether nobody holds the submission any more after at most so many seconds."""
+    last = time.monotonic() + seconds
+    while is_held(run.lock):
+        if time.monotonic() >= last:
+            return False
+        waits()
+        time.sleep(POLL_SECONDS)
+    return True

@@ -1,0 +1,254 @@
+"""The submissions of a workspace, read from their files: nothing is changed, no MLflow is asked.
+
+A file that is damaged or half written costs what it would have said, and nothing else.
+"""
+
+from __future__ import annotations
+
+import difflib
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aigc.data.files import digest_of
+from cluster.errors import SubmissionNotFound
+from cluster.holder import is_held
+from cluster.journal import Entry, now
+from cluster.states import Facts, Standing, State, judge, seconds_left
+from cluster.tails import ends, entries, last, last_entries, whole
+from cluster.workspace import RunFolder, Workspace
+
+KIND_TAG, STEPS_TAG, RERUN_TAG = "aigc.kind", "aigc.steps", "aigc.rerun_of"
+"""Tags of a run: what kind of job it is, how many steps it will take, whose spec it has."""
+
+NEAR_NAMES = 3
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A submission as it is listed. Times are milliseconds since 1970; what is not known is None.
+
+    `step` is the last one of the journal; of a search both count trials.
+    """
+
+    id: str
+    kind: str | None
+    name: str | None
+    state: State
+    step: int | None
+    steps: int | None
+    started: int | None
+    ended: int | None
+
+
+@dataclass(frozen=True)
+class Details:
+    """What is known of one submission beyond its summary.
+
+    `figures` are those of the last report. `checkpoint` has its step and when it was written,
+    `trials` of a search how many have ended and failed, and the best so far. `search` is the
+    submission that it is a trial of.
+    """
+
+    summary: Summary
+    standing: Standing
+    attempts: int
+    seconds_left: float | None
+    figures: dict[str, float]
+    checkpoint: tuple[int, int] | None
+    trials: dict[str, Any] | None
+    search: str | None
+    rerun_of: str | None
+    run_id: str | None
+    link: str | None
+
+
+def find(workspace: Workspace, prefix: str) -> RunFolder:
+    """The submission of that id, or the only one whose id begins so. Raises SubmissionNotFound."""
+    names = [run.submission for run in workspace.runs()]
+    found = [prefix] if prefix in names else [name for name in names if name.startswith(prefix)]
+    if len(found) == 1 and prefix:
+        return workspace.run(found[0])
+    near = sorted(found)[:NEAR_NAMES] if found else _near(prefix, names)
+    what = f"{len(found)} submissions begin with" if found else "there is no submission"
+    asked = f"Did you mean {', '.join(near)}?" if near else "See: aigc job list"
+    raise SubmissionNotFound(f"{what} {prefix!r} in {workspace.root}", asked)
+
+
+def summaries(workspace: Workspace, state: str | None, limit: int | None) -> list[Summary]:
+    """The submissions in that state, or in any, the newest first."""
+    read = [(run, _read(run)) for run in workspace.runs()]
+    chosen = [(run, each) for run, each in read if state in (None, each.state)]
+    chosen.sort(key=lambda each: (each[1].started or 0, each[1].id), reverse=True)
+    return [_stepped(run, each) for run, each in chosen[:limit]]
+
+
+def standing(run: RunFolder) -> Standing:
+    """The state of a submission now, and why."""
+    checkpoint = newest_checkpoint(run)
+    first, newest = ends(run.outbox)
+    facts = _facts(run, bool(first or newest), _closing(run, newest))
+    return judge(replace(facts, step=checkpoint[0] if checkpoint else None))
+
+
+def details(run: RunFolder, workspace: Workspace) -> Details:
+    """All that is known of a submission."""
+    summary = _stepped(run, _read(run))
+    begins = [entry for entry in entries(run.outbox) if "begin" in entry]
+    begun = begins[-1] if begins else None
+    began = _time(begun) or 0
+    reports = [entry for entry in last_entries(run.journal) if _is_report(entry)]
+    recent = [(each["time"], each["step"]) for each in reports if each["time"] >= began]
+    present = standing(run)
+    left = None if present.has_ended else seconds_left(recent, summary.steps, now())
+    run_id, link = _tracked(run, workspace)
+    return Details(
+        summary,
+        present,
+        len(begins),
+        left,
+        reports[-1]["figures"] if reports else {},
+        newest_checkpoint(run),
+        _trials(run),
+        parent(run),
+        _tags(begun).get(RERUN_TAG),
+        run_id,
+        link,
+    )
+
+
+def is_open(run: RunFolder) -> bool:
+    """Whether nobody has closed the record of the last attempt, whoever holds the submission."""
+    return _closing(run, last(run.outbox)) is None
+
+
+def newest_checkpoint(run: RunFolder) -> tuple[int, int] | None:
+    """The step of the newest checkpoint, and when it was written in milliseconds since 1970."""
+    with suppress(OSError, ValueError):
+        newest = max(run.checkpoints.glob("step-*"))
+        return int(newest.name.removeprefix("step-")), newest.stat().st_mtime_ns // 1_000_000
+    return None
+
+
+def parent(run: RunFolder) -> str | None:
+    """The search that the submission is a trial of."""
+    first, _ = ends(run.outbox)
+    return _section(first, "begin").get("parent")
+
+
+def outcome(run: RunFolder) -> dict[str, Any]:
+    """What the submission ended with; empty as long as it is not done."""
+    return whole(run.outcome)
+
+
+def _near(prefix: str, names: list[str]) -> list[str]:
+    """The ids that look most like it, whole or as far as it goes."""
+    starts = {name[: len(prefix)]: name for name in names}
+    found = difflib.get_close_matches(prefix, names, NEAR_NAMES)
+    found += [starts[each] for each in difflib.get_close_matches(prefix, starts, NEAR_NAMES)]
+    return list(dict.fromkeys(found))[:NEAR_NAMES]
+
+
+def _read(run: RunFolder) -> Summary:
+    """The summary as far as the outbox goes: of an open one it has not the step."""
+    first, newest = ends(run.outbox)
+    closing = _closing(run, newest)
+    state = judge(_facts(run, bool(first or newest), closing)).state
+    tags, begin = _tags(first), _section(first, "begin")
+    return Summary(
+        run.submission,
+        tags.get(KIND_TAG),
+        begin.get("name"),
+        state,
+        _number(closing.get("step")) if closing else None,
+        _number(tags.get(STEPS_TAG)),
+        _time(first),
+        _time(closing),
+    )
+
+
+def _stepped(run: RunFolder, summary: Summary) -> Summary:
+    """The summary with the step that the journal has come to, if the end of it does not say."""
+    if summary.step is not None:
+        return summary
+    reported = last(run.journal)
+    return replace(summary, step=_number(reported and reported.get("step")))
+
+
+def _facts(run: RunFolder, begun: bool, closing: Entry | None) -> Facts:
+    """`begun`: it has a record; `closing` is the entry that closed it."""
+    if closing is not None:
+        why = _section(closing, "why")
+        return Facts(False, begun, closing["end"], why.get("error"), why.get("said"))
+    held = is_held(run.lock)
+    done = not held and _is_done(run)
+    return Facts(held, begun, done=done, stopping=held and run.stop.exists())
+
+
+def _closing(run: RunFolder, newest: Entry | None) -> Entry | None:
+    """The entry that closed the record, unless an attempt has begun since; `newest` is the last."""
+    if newest is not None and "end" in newest:
+        return newest
+    closing = None
+    # What is registered of the best trial of a search comes after its end.
+    for entry in entries(run.outbox):
+        if "begin" in entry:
+            closing = None
+        elif "end" in entry:
+            closing = entry
+    return closing
+
+
+def _is_done(run: RunFolder) -> bool:
+    """Whether the last attempt has left an outcome, though its record is open."""
+    began = 0
+    for entry in entries(run.outbox):
+        if "begin" in entry:
+            began = _time(entry) or 0
+    with suppress(OSError):
+        return run.outcome.stat().st_mtime_ns // 1_000_000 >= began
+    return False
+
+
+def _is_report(entry: Entry) -> bool:
+    numbers = (entry.get("time"), entry.get("step"))
+    return isinstance(entry.get("figures"), dict) and all(isinstance(n, int) for n in numbers)
+
+
+def _section(entry: Entry | None, name: str) -> dict[str, Any]:
+    section = entry.get(name) if entry else None
+    return section if isinstance(section, dict) else {}
+
+
+def _tags(begin: Entry | None) -> dict[str, Any]:
+    return _section(_section(begin, "begin"), "tags")
+
+
+def _time(entry: Entry | None) -> int | None:
+    return _number(entry.get("time")) if entry else None
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    return value if isinstance(value, int) else None
+
+
+def _trials(run: RunFolder) -> dict[str, Any] | None:
+    """How a search goes."""
+    kept = whole(run.trials).get("trials")
+    if not isinstance(kept, list):
+        return None
+    trials = [each for each in kept if isinstance(each, dict)]
+    failed = sum(each.get("error") is not None for each in trials)
+    ended = failed + sum(each.get("figure") is not None for each in trials)
+    known = [each["submission"] for each in trials if each.get("submission")]
+    return {"begun": len(trials), "ended": ended, "failed": failed, "submissions": known}
+
+
+def _tracked(run: RunFolder, workspace: Workspace) -> tuple[str | None, str | None]:
+    """The id of the MLflow run in the store of this workspace, and where its page is."""
+    noted, uri = whole(run.delivered), workspace.tracking_uri
+    run_id = noted.get("run_id") if noted.get("store") == digest_of(uri) else None
+    is_server = uri.startswith(("http://", "https://"))
+    return run_id, f"{uri.rstrip('/')}/#/runs/{run_id}" if run_id and is_server else None
