@@ -242,7 +242,7 @@ class Workspace:
         try:
             with os.scandir(folder) as entries:
                 names = sorted(entry.name for entry in entries if entry.is_dir())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return [RunFolder(folder / name) for name in names]
 
