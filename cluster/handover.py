@@ -10,10 +10,12 @@ says of a job that ended before it began is noted, because a head forgets.
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from aigc.data.files import digest_of, write_json, write_text
+from cluster.errors import AlreadyRunning
 from cluster.journal import now
 from cluster.states import STATES, Standing, State
 from cluster.tails import whole
@@ -21,6 +23,10 @@ from cluster.workspace import RunFolder, Workspace
 
 if TYPE_CHECKING:
     from cluster.head import Head, JobRequest
+
+
+LEAVING_SECONDS = 60.0
+"""Within which a process leaves that has closed its record."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,13 @@ def hand_over(head: Head, request: JobRequest, run: RunFolder, spec: str) -> Non
     `spec` is the document that the process there reads. Raises HeadUnavailable, HeadRefused,
     WorkspaceUnwritable, and AlreadyRunning while a process works on it.
     """
+    note = Handover.of(run)
     with run.locked():
         there = head.job(request.submission_id)
         if there is not None and not there.has_ended:
-            return
+            if note is not None and note.is_news(run):
+                return
+            _await_end(head, request.submission_id)
         for gone in (run.cancel, run.stop):
             gone.unlink(missing_ok=True)
         write_text(run.spec, spec)
@@ -91,6 +100,18 @@ def hand_over(head: Head, request: JobRequest, run: RunFolder, spec: str) -> Non
         if there is not None:
             head.forget(request.submission_id)
         head.submit(request)
+
+
+def _await_end(head: Head, job: str) -> None:
+    """Wait for the process of an attempt that has closed its record, and is about to leave."""
+    last = time.monotonic() + LEAVING_SECONDS
+    while (there := head.job(job)) is not None and not there.has_ended:
+        if time.monotonic() >= last:
+            raise AlreadyRunning(
+                f"{head.address} still runs the last attempt of {job}",
+                "Wait for it, or end it with: ray job stop",
+            )
+        time.sleep(0.2)
 
 
 def size_of(run: RunFolder) -> int:

@@ -183,7 +183,8 @@ class Head:
         if self.insecure:
             return
         anyone = Head(self.address, token=Token(None), tries=self.tries)
-        if anyone._patiently("GET", "/api/version", refusable=True).ok:
+        answer = anyone._patiently("GET", "/api/version", refusable=True)
+        if answer.status_code == requests.codes.ok:
             raise HeadRefused(f"{self.address} lets everyone in", OPEN)
 
     def _asked(self, method: str, path: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from mlflow_server import MlflowServer, mlflow_server
 from numbered import Numbered, make_numbered
 from proxy import Proxy
+from ray_head import RayHead, ray_head
 from servers import CannotRun, Postgres
 
 import cluster  # noqa: F401  # Ray reads what it sets: before a test imports Ray
@@ -51,6 +52,13 @@ def digits(datasets: Path) -> Dataset:
 def numbered(tmp_path: Path) -> Numbered:
     """Makes datasets of 1×2×4 images whose bytes are the number of the record."""
     return functools.partial(make_numbered, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[RayHead]:
+    """A Ray cluster of one node that asks for a token, for the whole session."""
+    with ray_head() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

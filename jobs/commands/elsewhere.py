@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.commands.following import follow, going_on, leave
+from jobs.commands.following import follow, going_on, known, leave, present_of
 from jobs.commands.plan import again, next_commands, show_plan
 from jobs.console import Output, as_json, message, show_one
 
@@ -57,9 +57,14 @@ def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
 
 
 def _hand_over(head: Head, handed: Handing, submission: Submission) -> None:
-    with going_on(submission.run):
-        handed.deliver(head)
-    message(f"{submission.id} was handed to {head.address}")
+    """Unless it is at work already: the same request twice is one job."""
+    present = present_of(submission.run)
+    if present.has_ended or not known(submission.run):
+        with going_on(submission.run):
+            handed.deliver(head)
+        message(f"{submission.id} was handed to {head.address}")
+    else:
+        message(f"{submission.id} is at work already: {present.state}, {present.reason}")
     for command in ("status", "logs -f", "cancel"):
         message(f"next  aigc job {command} {submission.id}")
 

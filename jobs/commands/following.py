@@ -48,16 +48,24 @@ def looks(run: RunFolder) -> Iterator[Standing]:
     yield present
 
 
+def known(run: RunFolder) -> bool:
+    """Whether the submission has been handed over, or tried, before."""
+    return run.handover.exists() or run.outbox.exists()
+
+
 def present_of(run: RunFolder) -> Standing:
     """The state now, as far as it can be known."""
     from cluster.errors import HeadUnavailable
     from cluster.submissions import standing
 
-    try:
-        return _look(run)()
-    except HeadUnavailable as error:
-        message(f"warning: {error}")
-        return standing(run)
+    if run.handover.exists():
+        from cluster.following import standing_there
+
+        try:
+            return standing_there(run)
+        except HeadUnavailable as error:
+            message(f"warning: {error}")
+    return standing(run)
 
 
 def _look(run: RunFolder) -> Callable[[], Standing]:

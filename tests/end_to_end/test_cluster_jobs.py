@@ -1,0 +1,259 @@
+"""The life of a job on a real Ray cluster: handed over, followed, cancelled, run again, lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray_head import RayHead, ray_head
+
+from aigc.data.importers import import_dataset
+from cluster.following import Watch, standing_there
+from cluster.handover import Handover
+from cluster.head import Head
+from cluster.states import State
+from cluster.submissions import newest_checkpoint, outcome, standing
+from cluster.workspace import RunFolder, Workspace
+from jobs.cli import main
+from jobs.specs import SPECS
+
+SPEC = str(SPECS / "tiny" / "vae.yaml")
+PLAIN = ("evaluation.metrics=[]", "registry=null", "training.sample_every=10000")
+LONG = ("training.steps=200000", "training.checkpoint_every=100", "training.report_every=100")
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+
+class Jobs:
+    """The command line on a workspace that the cluster sees."""
+
+    def __init__(self, root: Path, head: RayHead, capsys: pytest.CaptureFixture[str]) -> None:
+        self.workspace, self.head, self._capsys = Workspace.at(root), head, capsys
+
+    def say(self, *words: str) -> tuple[int, str, str]:
+        """The exit code, the data and the messages of `aigc …`."""
+        self._capsys.readouterr()
+        code = main(["--workspace", str(self.workspace.root), *words])
+        printed = self._capsys.readouterr()
+        return code, printed.out, printed.err
+
+    def submit(self, *settings: str, words: tuple[str, ...] = ()) -> tuple[int, str, str]:
+        """A tiny training on the cluster."""
+        set_ = [word for each in (*PLAIN, *settings) for word in ("--set", each)]
+        return self.say("submit", SPEC, "--on", self.head.address, "--yes", *words, *set_)
+
+    def detached(self, *settings: str) -> RunFolder:
+        """A training that was handed over and is not followed."""
+        code, out, err = self.submit(*settings, words=("--detach",))
+        assert (code, out) == (0, ""), err
+        (run,) = self.workspace.runs()
+        return run
+
+    def status(self, run: RunFolder) -> dict[str, Any]:
+        """What `aigc job status` says."""
+        code, out, err = self.say("job", "status", run.submission, "-o", "json")
+        assert code == 0, err
+        said: dict[str, Any] = json.loads(out)
+        return said
+
+    def at_work(self, *settings: str) -> RunFolder:
+        """A long training on the cluster that has a checkpoint."""
+        run = self.detached(*LONG, *settings)
+        until(lambda: newest_checkpoint(run) is not None)
+        assert standing(run).state == "RUNNING"
+        return run
+
+    def stop_all(self) -> None:
+        for run in self.workspace.runs():
+            if not standing_there(run).has_ended:
+                self.say("job", "cancel", run.submission, "--grace", "1")
+
+
+def until(holds: Callable[[], bool], seconds: float = 90) -> None:
+    last = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < last, "it does not come true"
+        time.sleep(0.1)
+
+
+def reaches(run: RunFolder, state: State) -> None:
+    until(lambda: standing_there(run).state == state)
+
+
+@pytest.fixture
+def jobs(
+    tmp_path: Path,
+    ray_cluster: RayHead,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Jobs]:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", ray_cluster.token or "")
+    jobs = Jobs(tmp_path / "workspace", ray_cluster, capsys)
+    import_dataset(jobs.workspace.datasets, "digits")
+    yield jobs
+    jobs.stop_all()
+
+
+def test_a_job_runs_on_the_cluster_and_asked_again_is_the_same(jobs: Jobs) -> None:
+    code, out, err = jobs.submit("evaluation.metrics=[elbo]", words=("-o", "json"))
+    assert code == 0, err
+    (run,) = jobs.workspace.runs()
+    told = json.loads(out[out.index("{") :])
+
+    assert told["submission"] == run.submission
+    assert told["evaluation"]["figures"].keys() == {"elbo"}
+    assert f"{run.submission} was handed to {jobs.head.address}" in err
+    assert "begins on cluster" in out
+    assert (run.logs / "worker-1.log").exists()
+    made_with = json.loads(run.environment.read_text())
+    assert made_with["commit"], "the commit did not travel"
+    assert jobs.status(run)["state"] == "SUCCEEDED"
+
+    head, note = Head.at(jobs.head.address), Handover.of(run)
+    assert note is not None
+    until(lambda: (job := head.job(note.job)) is not None and job.has_ended)
+    head.forget(note.job)
+    code, out, err = jobs.submit("evaluation.metrics=[elbo]")
+    assert code == 0
+    assert "done        yes" in err
+    assert head.job(note.job) is None, "it was handed over again"
+
+
+def test_a_dry_run_prints_the_request_and_hands_over_nothing(jobs: Jobs) -> None:
+    code, out, err = jobs.submit(words=("--dry-run",))
+    request = json.loads(out)
+
+    assert code == 0
+    assert "2 × (1 CPU) fits" in err
+    assert request["entrypoint"].startswith("python -m jobs --workspace")
+    assert request["entrypoint_num_cpus"] == 0
+    assert request["runtime_env"]["py_modules"][0].startswith("gcs://")
+    assert set(request["runtime_env"]["env_vars"]) <= {"AIGC_CODE", "AIGC_COMMIT"}
+    assert list(jobs.workspace.runs()) == []
+
+
+def test_what_can_never_fit_is_said_before_anything_is_sent(jobs: Jobs) -> None:
+    code, out, err = jobs.submit("resources.gpus_per_worker=8")
+    assert (code, out) == (105, "")
+    assert "the cluster has 1 node(s) with 2 CPU and 0 GPU in all" in err
+    assert list(jobs.workspace.runs()) == []
+
+
+def test_a_job_is_followed_from_elsewhere_and_goes_on_at_ctrl_c(jobs: Jobs) -> None:
+    run = jobs.at_work()
+    status = jobs.status(run)
+    assert (status["state"], status["steps"]) == ("RUNNING", 200000)
+
+    for words in (["logs", "-f"], ["wait"]):
+        command = [sys.executable, "-m", "jobs", "--workspace", str(jobs.workspace.root), "job"]
+        child = subprocess.Popen([*command, *words, run.submission], stderr=subprocess.PIPE)
+        time.sleep(2)
+        child.send_signal(signal.SIGINT)
+        assert b"goes on" in child.communicate(timeout=30)[1]
+        assert child.returncode == 130
+    assert jobs.say("job", "wait", run.submission, "--timeout", "0")[0] == 101
+    assert standing(run).state == "RUNNING"
+
+    code, _, err = jobs.submit(*LONG, words=("--detach",))
+    assert code == 0
+    assert f"{run.submission} is at work already: RUNNING" in err
+    code, _, err = jobs.say("job", "cancel", run.submission)
+    assert code == 0
+    assert "CANCELLED" in err
+    step = newest_checkpoint(run)
+    assert step is not None
+    assert jobs.say("job", "wait", run.submission)[0] == 103
+
+    goal = step[0] + 100
+    code, _, err = jobs.say(
+        *("job", "rerun", run.submission, "--on", jobs.head.address, "--yes", "--detach")
+    )
+    assert code == 0, err
+    reaches(run, "RUNNING")
+    until(lambda: (newest_checkpoint(run) or (0, 0))[0] >= goal)
+    assert (
+        f"going on from the checkpoint of step {step[0]}" in (run.logs / "worker-0.log").read_text()
+    )
+
+
+@pytest.mark.slow
+def test_a_job_that_does_not_hear_is_ended_by_force(jobs: Jobs) -> None:
+    run = jobs.at_work()
+    held = json.loads(run.lock.read_text())
+    os.kill(held["pid"], signal.SIGSTOP)
+    code, _, err = jobs.say("job", "cancel", run.submission, "--grace", "1")
+
+    assert code == 0, err
+    assert "ended by force" in err
+    assert standing(run).state == "CANCELLED"
+
+
+def test_a_job_is_cancelled_before_it_begins(jobs: Jobs) -> None:
+    run = jobs.detached(*LONG)
+    code, _, err = jobs.say("job", "cancel", run.submission)
+
+    assert code == 0, err
+    note = Handover.of(run)
+    assert note is not None
+    head = Head.at(jobs.head.address)
+    until(lambda: (job := head.job(note.job)) is None or job.has_ended)
+    assert jobs.status(run)["state"] in ("CANCELLED", "STOPPED")
+    assert newest_checkpoint(run) is None
+
+
+def test_other_code_is_refused_on_the_cluster(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.handover.code_digest", lambda: "0" * 64)
+    code, _, err = jobs.submit()
+    (run,) = jobs.workspace.runs()
+
+    assert code == 100
+    assert "this process runs code" in err
+    assert jobs.status(run)["state"] == "FAILED"
+    assert "this process runs code" in (run.logs / "head.log").read_text()
+
+
+@pytest.mark.slow
+def test_the_head_is_lost_and_the_files_go_on_saying_what_there_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ray_head() as own:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", own.token or "")
+        jobs = Jobs(tmp_path / "workspace", own, capsys)
+        import_dataset(jobs.workspace.datasets, "digits")
+        run = jobs.at_work()
+        own.stop()
+        until(lambda: standing(run).has_ended)
+        assert standing(run).state == "INTERRUPTED"
+        assert jobs.say("job", "logs", run.submission, "--all")[0] == 0
+        assert "begins on cluster" in (run.logs / "driver.log").read_text()
+        step = newest_checkpoint(run)
+        assert step is not None
+        # The same head again, which has forgotten everything.
+        own.start()
+        code, _, err = jobs.say(
+            *("job", "rerun", run.submission, "--on", own.address, "--yes", "--detach")
+        )
+        assert code == 0, err
+        until(lambda: (newest_checkpoint(run) or (0, 0))[0] > step[0])
+        assert jobs.say("job", "cancel", run.submission)[0] == 0
+        assert outcome(run) == {}
+
+
+def test_a_head_that_is_gone_before_a_job_has_begun(jobs: Jobs) -> None:
+    run = jobs.workspace.run("never-begun")
+    run.path.mkdir(parents=True)
+    Handover("http://127.0.0.1:9", False, "never-begun-x", 0, 0).write(run)
+
+    status = jobs.status(run)
+    assert (status["state"], status["reason"]) == ("PENDING", "it was handed to http://127.0.0.1:9")
+    watch = Watch(run, patience=0)
+    with pytest.raises(Exception, match="has not begun, and no head answers"):
+        watch.look()
+    run.handover.unlink()
