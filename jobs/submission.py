@@ -108,9 +108,14 @@ class Submission:
 
     def publish_what_is_left(self) -> None:
         """Publish the versions of its datasets that leave out what is damaged, if there are."""
-        for dataset in (self.dataset, *self.mixed_in):
-            if dataset is not None and not (dataset.folder / MANIFEST).exists():
-                publish(dataset.folder, dataset.manifest)
+        for dataset in self.unpublished:
+            publish(dataset.folder, dataset.manifest)
+
+    @property
+    def unpublished(self) -> list[Dataset]:
+        """The versions of its datasets that nobody else finds yet."""
+        used = [dataset for dataset in (self.dataset, *self.mixed_in) if dataset is not None]
+        return [dataset for dataset in used if not (dataset.folder / MANIFEST).exists()]
 
     def describe(self, tracked: TrackedRun) -> None:
         """Record what is asked, what it is made from, and with."""
@@ -192,15 +197,23 @@ def _steps(spec: Spec) -> int | None:
 
 
 def prepare(spec: Spec, session: Session, source: Source | None = None) -> Submission:
-    """Pin what the spec refers to, judge whether it fits, and name the submission.
+    """Judge whether a job fits the session's place, pin what it refers to, and name it.
 
-    `source` is what the spec was read from, for the places that errors name. Raises
-    DatasetNotFound, ModelNotFound, NoChampion, CanNeverFit, and SpecInvalid when that model
-    cannot do with that dataset what is asked.
+    Raises CanNeverFit, and what `pin` raises.
     """
     source = source or Source(spec.name, {}, {})
     with _placed(source, ("resources", "workers")):
         require_fit(spec.resources, session.place)
+    return pin(spec, session, source)
+
+
+def pin(spec: Spec, session: Session, source: Source) -> Submission:
+    """Pin what the spec refers to, and name the submission.
+
+    `source` is what the spec was read from, for the places that errors name. Raises
+    DatasetNotFound, ModelNotFound, NoChampion, and SpecInvalid when that model cannot do with
+    that dataset what is asked.
+    """
     mixed_in = _mixed_in(spec, session, source)
     pinned, dataset, model = _pinned(spec, mixed_in, session, source)
     if found := list(_inabilities(pinned, dataset, mixed_in, model)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.console import F, Output, message, output_option, show_one
+from jobs.console import F, Output, as_json, message, output_option, show_one
 from jobs.invocation import Invocation, place_option
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ def running_options(command: F) -> F:
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC")
 @running_options
+@click.option(
+    "--render",
+    type=click.Choice(["kuberay"]),
+    help="Print the RayJob for KubeRay that runs it on a cluster of its own, and stop.",
+)
 @click.pass_obj
 def submit(
     invocation: Invocation,
@@ -49,11 +54,32 @@ def submit(
     dry_run: bool,
     yes: bool,
     output: Output,
+    render: str | None,
 ) -> None:
     """Run the job that the file SPEC asks for, and follow it to its end."""
     from jobs.spec import source_of
 
-    run_source(invocation, source_of(spec, settings), place, dry_run, yes, output)
+    source = source_of(spec, settings)
+    if render is not None:
+        show_ray_job(invocation, source, output)
+    else:
+        run_source(invocation, source, place, dry_run, yes, output)
+
+
+def show_ray_job(invocation: Invocation, source: Source, output: Output) -> None:
+    """Plan what the source asks for, and print the RayJob that runs it; YAML, or JSON."""
+    from jobs.progress import Reporter
+    from jobs.rendering import rendered
+    from jobs.source import written
+    from jobs.spec import check
+    from jobs.submission import open_session, pin
+
+    asked = check(source)
+    session = open_session(invocation.open(), "local", Reporter())
+    submission = pin(asked, session, source)
+    document = rendered(submission, source)
+    show_plan(submission, session, f"kuberay: a cluster of its own with {asked.resources}")
+    click.echo(as_json(document) if output == "json" else written(document).rstrip())
 
 
 def run_source(
@@ -70,6 +96,7 @@ def run_source(
     `rerun_of` is the submission whose spec it is, which its run remembers if it is another one.
     """
     from cluster.contact import in_contact
+    from cluster.resources import feasibility
     from jobs.progress import Reporter
     from jobs.run import execute, require_passed
     from jobs.spec import check
@@ -80,7 +107,9 @@ def run_source(
     submission = prepare(asked, session, source)
     if rerun_of is not None:
         submission = again(submission, rerun_of)
-    show_plan(submission, session)
+    needs = session.place.needs(submission.spec.resources)
+    fits = feasibility(needs, session.place.capacity())
+    show_plan(submission, session, f"{session.place.name}: {fits.reason}")
     if dry_run:
         return
     if not yes and sys.stdin.isatty():
@@ -114,18 +143,16 @@ def next_commands(outcome: Outcome, session: Session) -> list[str]:
     return commands
 
 
-def show_plan(submission: Submission, session: Session) -> None:
-    """What will be run, before it is: the resolved spec, and what it will use."""
+def show_plan(submission: Submission, session: Session, place: str) -> None:
+    """What will be run, before it is: the resolved spec, and what it will use; `place` in words."""
     from cluster.code import code_digest
-    from cluster.resources import feasibility
     from jobs.spec import as_document
 
-    needs = session.place.needs(submission.spec.resources)
     message(as_document(submission.spec).rstrip())
     for name, value in {
         "submission": submission.id,
         "done": "yes, its outcome will be shown" if submission.outcome(session) else "not yet",
-        "place": f"{session.place.name}: {feasibility(needs, session.place.capacity()).reason}",
+        "place": place,
         "dataset": submission.dataset and submission.dataset.folder,
         "model": submission.model and f"{submission.model} {submission.model.digest[:12]}",
         "code": code_digest()[:12],
