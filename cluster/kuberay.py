@@ -33,7 +33,8 @@ SPEC_ANNOTATION = "aigc-factory/spec"
 SUBMISSION_ANNOTATION = "aigc-factory/submission"
 
 _WORKSPACE, _SPEC_FOLDER, _SPEC_FILE = "/workspace", "/etc/aigc", "spec.yaml"
-_ENTRYPOINT = f"python -m jobs --workspace {_WORKSPACE} submit {_SPEC_FOLDER}/{_SPEC_FILE} --yes"
+_SUBMIT = f"submit {_SPEC_FOLDER}/{_SPEC_FILE} --on cluster --yes"
+_ENTRYPOINT = f"python -m jobs --workspace {_WORKSPACE} {_SUBMIT}"
 
 
 def cluster_document() -> Document:

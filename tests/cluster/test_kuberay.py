@@ -197,6 +197,13 @@ def test_all_pods_run_one_image_of_this_version_on_one_workspace() -> None:
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
+def test_every_pod_has_the_volumes_that_it_mounts() -> None:
+    for pod in every_pod():
+        mounted = {mount["name"] for mount in pod["spec"]["containers"][0]["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in pod["spec"]["volumes"]}
+        assert "workspace" in mounted
+
+
 def test_the_token_is_asked_for_and_no_secret_is_anything_but_a_name() -> None:
     readme = (ROOT / "cluster" / "README.md").read_text()
     for document in both():

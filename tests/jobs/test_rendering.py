@@ -99,6 +99,7 @@ def test_the_entrypoint_makes_the_same_submission_of_the_spec_that_it_finds(
     assert (python, module, package) == ("python", "-m", "jobs")
     words[words.index("--workspace") + 1] = str(workspace.root)
     words[words.index("/etc/aigc/spec.yaml")] = str(tmp_path / "spec.yaml")
+    words[words.index("cluster")] = "here"
     assert main([*words, "--dry-run"]) == 0
     assert planned(capsys.readouterr().err) == job["spec"]["jobId"]
 
