@@ -5,16 +5,12 @@ left open before any of its modules can import them.
 """
 
 import os
-import secrets
 import warnings
 
 _DEFAULTS = {
     # Neither phones home.
     "RAY_USAGE_STATS_ENABLED": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # A Ray that finds the mode unset writes a world-readable token file into the home folder.
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": secrets.token_hex(32),
     # Progress comes from our journal; copies of the workers' output would tear it apart.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # Data on stdout is ours.

@@ -1,13 +1,13 @@
 """Ending the attempt of a submission: it is asked to, and after a while it is made to.
 
-Asked, a training saves its state first; any other job, and a training that cannot save, closes its
-record and leaves. What is ended by force is closed here.
+It is asked by a file, which reaches other machines, too. Asked, a training saves its state first;
+any other job, and a training that cannot save, closes its record and leaves. What is ended by force
+is closed here.
 """
 
 from __future__ import annotations
 
 import getpass
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +17,7 @@ import psutil
 
 from aigc.data.files import write_json
 from cluster.errors import AlreadyRunning, Cancelled, CannotCancel
+from cluster.handover import Handover
 from cluster.holder import Holder, is_held, signed
 from cluster.journal import now
 from cluster.states import Standing, State
@@ -24,7 +25,7 @@ from cluster.submissions import is_open, parent, standing
 from cluster.workspace import RunFolder, Workspace
 
 POLL_SECONDS = 0.1
-DEATH_SECONDS = 10.0
+DEATH_SECONDS = 20.0
 """Within which a process that is ended by force has to be gone."""
 
 How = Literal["asked", "forced", "too late"]
@@ -34,20 +35,19 @@ How = Literal["asked", "forced", "too late"]
 def cancel(run: RunFolder, grace: float, waits: Callable[[], None] = lambda: None) -> How:
     """Ask a submission to end, give it `grace` seconds, and end it by force then.
 
-    `waits` is called now and then in the meantime. Raises CannotCancel when it has ended, when it
-    is a trial, and when it is neither gone after the grace nor a process of this machine.
+    `waits` is called now and then in the meantime. One that a head has not begun yet is ended by
+    that head. Raises CannotCancel when it has ended, when it is a trial, and when it is neither
+    gone after the grace nor a process of this machine or of a head; HeadUnavailable.
     """
     _require_cancellable(run)
-    write_json(run.cancel, {"time": now(), "by": getpass.getuser()})
-    # Of two that stop a training the file is the one that reaches other machines.
-    run.stop.touch()
+    if not is_held(run.lock) and _stopped_there(run):
+        return "asked"
     holder = signed(run.lock)
-    _signal(run, holder, signal.SIGTERM)
-    if _left_within(run, grace, waits):
+    if _left_within(run, grace, waits, asked=True):
         left: dict[State, How] = {"CANCELLED": "asked", "INTERRUPTED": "forced"}
         return left.get(standing(run).state, "too late")
-    _signal(run, holder, signal.SIGKILL)
-    if not _left_within(run, DEATH_SECONDS if _is_reachable(holder) else 0, waits):
+    reachable = _killed(run, holder) or _stopped_there(run)
+    if not _left_within(run, DEATH_SECONDS if reachable else 0, waits):
         where = f"a process of {holder.host}" if holder else "a process that is not known"
         raise CannotCancel(
             f"{run.submission} is still held by {where} after {grace:g} s",
@@ -90,22 +90,38 @@ def _require_cancellable(run: RunFolder) -> None:
         )
 
 
-def _is_reachable(holder: Holder | None) -> bool:
-    return holder is not None and holder.is_near
-
-
-def _signal(run: RunFolder, holder: Holder | None, sent: signal.Signals) -> None:
-    """Send a signal to the process that holds the submission, if it is the one that signed."""
+def _killed(run: RunFolder, holder: Holder | None) -> bool:
+    """Kill the process that holds the submission, if it is the one that signed; False for one of
+    another machine."""
     process = holder.process() if holder else None
     if process is not None and is_held(run.lock) and signed(run.lock) == holder:
         with suppress(psutil.Error):
-            process.send_signal(sent)
+            process.kill()
+    return holder is not None and holder.is_near
 
 
-def _left_within(run: RunFolder, seconds: float, waits: Callable[[], None]) -> bool:
-    """Whether nobody holds the submission any more after at most so many seconds."""
+def _stopped_there(run: RunFolder) -> bool:
+    """Let the head end the job, if the submission was handed to one."""
+    if Handover.of(run) is None:
+        return False
+    # It brings what speaks HTTP, which nobody on this machine should wait for.
+    from cluster.following import stop_there
+
+    stop_there(run)
+    return True
+
+
+def _left_within(
+    run: RunFolder, seconds: float, waits: Callable[[], None], asked: bool = False
+) -> bool:
+    """Whether nobody holds the submission any more after at most so many seconds.
+
+    If it is to be `asked`, the file says so all the time: an attempt that begins takes it away.
+    """
     last = time.monotonic() + seconds
     while is_held(run.lock):
+        if asked and not run.cancel.exists():
+            write_json(run.cancel, {"time": now(), "by": getpass.getuser()})
         if time.monotonic() >= last:
             return False
         waits()

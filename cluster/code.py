@@ -8,6 +8,9 @@ from pathlib import Path
 
 from cluster.errors import CodeDiffers
 
+CODE_VARIABLE = "AIGC_CODE"
+"""In it a process is told which code it is to run."""
+
 PACKAGES = ("aigc", "cluster", "jobs")
 
 
@@ -23,10 +26,10 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def require_same_code(expected: str) -> None:
-    """Raise CodeDiffers unless this process runs the code that the driver runs."""
-    if code_digest() != expected:
+def require_same_code(expected: str | None) -> None:
+    """Raise CodeDiffers if other code was expected than this process runs."""
+    if expected is not None and code_digest() != expected:
         raise CodeDiffers(
-            f"this worker runs code {code_digest()[:12]}, the driver {expected[:12]}",
+            f"this process runs code {code_digest()[:12]}, the one that asks {expected[:12]}",
             "Install the same version of aigc-factory on every node",
         )

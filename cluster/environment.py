@@ -21,6 +21,9 @@ from aigc import __version__
 from cluster.code import PACKAGES, code_digest
 
 ROOT = Path(__file__).parent.parent
+DIRTY = "+changes"
+COMMIT_VARIABLE = "AIGC_COMMIT"
+"""In it a process is told what its code was made from, where git is not."""
 ANSWER_SECONDS = 10.0
 """How long git, or the driver of a GPU, may take to answer."""
 
@@ -31,6 +34,15 @@ class Commit:
 
     sha: str
     dirty: bool
+
+    def __str__(self) -> str:
+        return f"{self.sha}{DIRTY if self.dirty else ''}"
+
+    @classmethod
+    def told(cls) -> Commit | None:
+        """What this process was told."""
+        told = os.environ.get(COMMIT_VARIABLE, "")
+        return cls(told.removesuffix(DIRTY), told.endswith(DIRTY)) if told else None
 
 
 def commit(root: Path = ROOT) -> Commit | None:
@@ -49,7 +61,7 @@ def commit(root: Path = ROOT) -> Commit | None:
 @functools.cache
 def environment() -> dict[str, Any]:
     """This process's environment, as plain data. Bytes and counts are of the whole machine."""
-    made_from = commit()
+    made_from = Commit.told() or commit()
     return {
         "aigc": __version__,
         "code": code_digest(),

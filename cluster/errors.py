@@ -13,6 +13,11 @@ FactoryError (aigc.errors)
     ├── ModelNotFound           the registry has no such model or version
     │   └── NoChampion          the model is there, but nobody has promoted a version
     ├── GateRefused             the figures do not pass the gates
+    ├── HeadUnavailable         no head of a Ray cluster answers there
+    ├── HeadRefused             the head refuses us, or it is not safe to talk to
+    ├── HeadDiffers             the head runs another version of Ray
+    ├── PackageTooLarge         the code is more than a head takes
+    ├── LogLost                 nobody can say any more how a job goes on
     ├── SubmissionNotFound      the workspace has no such submission
     ├── LogNotFound             the submission has no such log
     ├── StoreUnavailable        the store of decisions does not answer
@@ -73,6 +78,26 @@ class NoChampion(ModelNotFound):
 
 class GateRefused(ClusterError):
     """The figures do not pass the gates."""
+
+
+class HeadUnavailable(ClusterError):
+    """No head of a Ray cluster answers there."""
+
+
+class HeadRefused(ClusterError):
+    """The head refuses us, or it is not safe to talk to."""
+
+
+class HeadDiffers(ClusterError):
+    """The head runs another version of Ray."""
+
+
+class PackageTooLarge(ClusterError):
+    """The code is more than a head takes."""
+
+
+class LogLost(ClusterError):
+    """Nobody can say any more how a job goes on: it may well do so."""
 
 
 class SubmissionNotFound(ClusterError):

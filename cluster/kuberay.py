@@ -7,12 +7,14 @@ is all there is to apply, and to delete.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cluster.resources import Resources
+from cluster.resources import Capacity, Node, Resources
 
 Document = dict[str, Any]
 """A resource of Kubernetes, as plain data."""
@@ -37,18 +39,42 @@ _SUBMIT = f"submit {_SPEC_FOLDER}/{_SPEC_FILE} --on cluster --yes"
 _ENTRYPOINT = f"python -m jobs --workspace {_WORKSPACE} {_SUBMIT}"
 
 
+@dataclass(frozen=True)
+class OwnCluster:
+    """The cluster that a RayJob brings with it, for planning: as large as the job asks for."""
+
+    resources: Resources
+    name = "a cluster of its own"
+    patience = 0.0
+
+    def capacity(self) -> Capacity:
+        """A node for each worker; whether Kubernetes has room for them, nobody asks."""
+        cpus, gpus = self.resources.cpus_per_worker, self.resources.gpus_per_worker
+        return Capacity((Node(cpus, gpus, cpus, gpus),) * self.resources.most)
+
+    def needs(self, resources: Resources) -> Resources:
+        """All of them."""
+        return resources
+
+
 def cluster_document() -> Document:
     """The RayCluster of deploy/kuberay/cluster.yaml."""
     document: Document = yaml.safe_load(CLUSTER.read_text())
     return document
 
 
-def ray_job(cluster: Document, submission: str, spec: str, resources: Resources) -> Document:
+def ray_job(
+    cluster: Document,
+    submission: str,
+    spec: str,
+    resources: Resources,
+    environment: Mapping[str, str],
+) -> Document:
     """The RayJob that runs the submission of that id on a cluster of its own.
 
     `cluster` is the RayCluster from which the job's own takes its images, volumes, secrets and
     memory; `spec` is the resolved spec, YAML. There is one pod for each of the most workers, whose
-    GPUs must be whole.
+    GPUs must be whole. `environment` is what the head has beside what the cluster gives it.
     """
     pattern = cluster["spec"]
     (workers,) = pattern["workerGroupSpecs"]
@@ -72,7 +98,7 @@ def ray_job(cluster: Document, submission: str, spec: str, resources: Resources)
             "ttlSecondsAfterFinished": 60 * MINUTES_KEPT,
             "rayClusterSpec": pattern
             | {
-                "headGroupSpec": _with_spec(pattern["headGroupSpec"], spec),
+                "headGroupSpec": _asked(pattern["headGroupSpec"], spec, environment),
                 "workerGroupSpecs": [_sized(workers, resources)],
             },
         },
@@ -89,8 +115,8 @@ def job_name(submission: str) -> str:
     return f"{beginning[: LONGEST_NAME - 1 - len(identity)].rstrip('-')}-{identity}"
 
 
-def _with_spec(head: Document, spec: str) -> Document:
-    """The head, with the spec as a file."""
+def _asked(head: Document, spec: str, environment: Mapping[str, str]) -> Document:
+    """The head, with the spec as a file, and more variables."""
     template = head["template"]
     pod, metadata = template["spec"], template["metadata"]
     ray, *others = pod["containers"]
@@ -100,11 +126,15 @@ def _with_spec(head: Document, spec: str) -> Document:
         "name": "spec",
         "downwardAPI": {"items": [{"path": _SPEC_FILE, "fieldRef": field}]},
     }
-    mounted = ray | {"volumeMounts": [*ray["volumeMounts"], mount]}
+    variables = [{"name": name, "value": value} for name, value in environment.items()]
+    asked = ray | {
+        "env": [*ray["env"], *variables],
+        "volumeMounts": [*ray["volumeMounts"], mount],
+    }
     return head | {
         "template": {
             "metadata": metadata | {"annotations": {SPEC_ANNOTATION: spec}},
-            "spec": pod | {"containers": [mounted, *others], "volumes": [*pod["volumes"], volume]},
+            "spec": pod | {"containers": [asked, *others], "volumes": [*pod["volumes"], volume]},
         }
     }
 

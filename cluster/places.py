@@ -2,12 +2,14 @@
 
 here     in this process: tests, debugging, the first picture in seconds
 local    a Ray that is started on this machine for this command
+cluster  the Ray of the node that this process runs on
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, Self, TypeVar
 
@@ -19,7 +21,7 @@ from aigc.training.world import World
 from cluster.errors import CanNeverFit
 from cluster.failures import out_of_memory
 from cluster.process import settle
-from cluster.resources import Capacity, Node, Resources, feasibility
+from cluster.resources import Capacity, Feasibility, Node, Resources, feasibility
 from cluster.search import Search, TrialFunction
 
 Worker = Callable[[World], None]
@@ -27,20 +29,35 @@ Input = TypeVar("Input")
 Output = TypeVar("Output")
 
 
-class Place(Protocol):
-    """A place to run jobs; entered before use, left when done."""
+LOOK_SECONDS = 1.0
+"""Between two looks at a place that may still grow."""
 
-    name: str
 
-    def __enter__(self) -> Self: ...
+class Room(Protocol):
+    """Where a job may run, for planning: nothing is started there.
 
-    def __exit__(self, *exception: object) -> None: ...
+    `patience` is for how many seconds nodes may still be joining it.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def patience(self) -> float: ...
 
     def capacity(self) -> Capacity:
         """What the place has, without starting anything."""
 
     def needs(self, resources: Resources) -> Resources:
         """What of the resources the place really uses."""
+
+
+class Place(Room, Protocol):
+    """A place to run jobs; entered before use, left when done."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
 
     def train(self, worker: Worker, resources: Resources) -> None:
         """Run `worker` on a group of data-parallel workers until all are done.
@@ -68,6 +85,7 @@ class Here:
     """This process, as the only worker."""
 
     name = "here"
+    patience = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -118,10 +136,20 @@ def device(resources: Resources) -> torch.device:
     return torch.device("cuda" if resources.gpus_per_worker else "cpu")
 
 
-def require_fit(resources: Resources, place: Place) -> None:
+def require_fit(resources: Resources, room: Room) -> None:
     """Raise CanNeverFit, with the nearest resources that do fit, before anything is started."""
-    found = feasibility(place.needs(resources), place.capacity())
+    found = _patiently(resources, room)
     if found.fits == "never":
         nearest = found.nearest
         advice = f"The nearest that fits is {nearest}" if nearest else "Use a larger cluster"
         raise CanNeverFit(found.reason, f"{advice}; change resources in the spec")
+
+
+def _patiently(resources: Resources, room: Room) -> Feasibility:
+    """The feasibility, after waiting for nodes that may still be joining."""
+    last = time.monotonic() + room.patience
+    while True:
+        found = feasibility(room.needs(resources), room.capacity())
+        if found.fits != "never" or time.monotonic() >= last:
+            return found
+        time.sleep(LOOK_SECONDS)

@@ -36,6 +36,14 @@ REPAIR = (
 )
 
 
+def holds_password(address: str) -> bool:
+    """Whether a password stands in the URL of a store."""
+    try:
+        return make_url(address).password is not None
+    except ArgumentError:
+        return False
+
+
 def wal_is_safe(version: tuple[int, int, int]) -> bool:
     """Whether this SQLite has the repair of its write-ahead log."""
     return version >= FIXED_WAL[-1] or any(

@@ -12,6 +12,7 @@ from typing import Any
 
 from aigc.data.files import digest_of
 from cluster.errors import SubmissionNotFound
+from cluster.handover import Handover
 from cluster.holder import is_held
 from cluster.journal import Entry, now
 from cluster.states import Facts, Standing, State, judge, seconds_left
@@ -84,7 +85,9 @@ def summaries(workspace: Workspace, state: str | None, limit: int | None) -> lis
 
 
 def standing(run: RunFolder) -> Standing:
-    """The state of a submission now, and why."""
+    """The state of a submission now, and why, as far as its files say."""
+    if (handed := _handed(run)) is not None:
+        return handed
     checkpoint = newest_checkpoint(run)
     first, newest = ends(run.outbox)
     facts = _facts(run, bool(first or newest), _closing(run, newest))
@@ -152,8 +155,8 @@ def _near(prefix: str, names: list[str]) -> list[str]:
 def _read(run: RunFolder) -> Summary:
     """The summary as far as the outbox goes: of an open one it has not the step."""
     first, newest = ends(run.outbox)
-    closing = _closing(run, newest)
-    state = judge(_facts(run, bool(first or newest), closing)).state
+    closing, handed = _closing(run, newest), _handed(run)
+    state = (handed or judge(_facts(run, bool(first or newest), closing))).state
     tags, begin = _tags(first), _section(first, "begin")
     return Summary(
         run.submission,
@@ -162,9 +165,20 @@ def _read(run: RunFolder) -> Summary:
         state,
         _number(closing.get("step")) if closing else None,
         _number(tags.get(STEPS_TAG)),
-        _time(first),
-        _time(closing),
+        _time(first) or _handed_at(run),
+        _time(closing) if handed is None else None,
     )
+
+
+def _handed(run: RunFolder) -> Standing | None:
+    """What the note of its handover says, as long as the process there has written nothing."""
+    note = Handover.of(run)
+    return note.standing if note is not None and note.is_news(run) else None
+
+
+def _handed_at(run: RunFolder) -> int | None:
+    note = Handover.of(run)
+    return note.time if note else None
 
 
 def _stepped(run: RunFolder, summary: Summary) -> Summary:

@@ -134,6 +134,11 @@ class RunFolder:
         return self.path / "cancel.json"
 
     @property
+    def handover(self) -> Path:
+        """To which head the submission was handed, JSON."""
+        return self.path / "handover.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the process of an attempt, which signs it."""
         return self.path / ".lock"

@@ -14,9 +14,10 @@ from cluster.training import SHEET_RECORDS
 from cluster.workspace import Workspace
 from jobs.progress import Reporter
 from jobs.run import execute, require_passed
+from jobs.session import open_session
 from jobs.spec import load
 from jobs.specs import SPECS
-from jobs.submission import Outcome, open_session, prepare
+from jobs.submission import Outcome, prepare
 
 DATASET = "mnist-5k"
 SPEC_FILES = (

@@ -27,8 +27,12 @@ from cluster.errors import (
     CannotCancel,
     CredentialsRefused,
     GateRefused,
+    HeadDiffers,
+    HeadRefused,
+    LogLost,
     LogNotFound,
     ModelNotFound,
+    PackageTooLarge,
     SubmissionNotFound,
 )
 from cluster.states import State
@@ -53,12 +57,16 @@ EXIT_CODES: dict[type[BaseException], int] = {
     LogNotFound: 102,
     Cancelled: CANCELLED,
     CannotCancel: 2,
+    LogLost: 104,
     CanNeverFit: 105,
     GateRefused: GATES_REFUSED,
     ImportRefused: 2,
     MetricUnknown: 2,
     WorkspaceUnwritable: 2,
     CredentialsRefused: 2,
+    HeadRefused: 2,
+    HeadDiffers: 2,
+    PackageTooLarge: 2,
     KeyboardInterrupt: INTERRUPTED,
 }
 """The code of a class holds for its subclasses, unless they have one of their own."""

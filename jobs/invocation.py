@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from cluster.workspace import Workspace
 
+PLACES = ("here", "local", "cluster")
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -23,6 +25,35 @@ def place_option(command: F) -> F:
         default="local",
         show_default=True,
         help="Where to run: in this process, or on a Ray started on this machine.",
+    )(command)
+
+
+class _Where(click.ParamType[str]):
+    """A place of this process, or the address of a head."""
+
+    name = "where"
+
+    def convert(
+        self, value: str, parameter: click.Parameter | None, context: click.Context | None
+    ) -> str:
+        if value in PLACES or value.startswith(("http://", "https://")):
+            return value
+        near = difflib.get_close_matches(value, PLACES, 1)
+        asked = f"Did you mean {near[0]!r}?" if near else f"Say {', '.join(PLACES)} or https://…"
+        self.fail(f"{value!r} is no place. {asked}", parameter, context)
+
+
+def where_option(command: F) -> F:
+    """--on here|local|cluster|URL, handed to the command as `place`."""
+    return click.option(
+        "--on",
+        "place",
+        type=_Where(),
+        default="local",
+        show_default=True,
+        metavar="here|local|cluster|URL",
+        help="Where to run: in this process, on a Ray started on this machine, on the Ray of this "
+        "node, or on the cluster of the head at https://HEAD:8265.",
     )(command)
 
 

@@ -6,6 +6,7 @@ is swallowed there. The training that goes on then is asked to stop.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from contextlib import contextmanager
 
 from aigc.errors import Preempted
 from cluster.workspace import RunFolder
+
+LOOK_SECONDS = 0.25
+"""Between two looks for the file that asks to cancel."""
 
 
 @contextmanager
@@ -41,3 +45,12 @@ def stoppable(run: RunFolder) -> Iterator[None]:
             signal.signal(number, handler)
     if run.stop.exists():
         raise Preempted("stopped at the end of training", "Submit the same spec again to go on")
+
+
+def heed(run: RunFolder, halt: threading.Event) -> None:
+    """Until it is told to halt, wait for the file of `aigc job cancel`, which reaches any machine;
+    this process is then stopped as SIGTERM stops it."""
+    while not halt.wait(LOOK_SECONDS):
+        if run.cancel.exists():
+            os.kill(os.getpid(), signal.SIGTERM)
+            return

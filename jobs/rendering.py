@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cluster.kuberay import MOST_SPEC_BYTES, Document, cluster_document, ray_job
 from jobs.errors import FieldPath, SpecInvalid
+from jobs.handover import made_from
 from jobs.source import Source
 from jobs.spec import as_document
 from jobs.submission import Submission
@@ -19,7 +20,8 @@ def rendered(submission: Submission, source: Source) -> Document:
     if found := list(_obstacles(submission)):
         raise SpecInvalid([source.problem(path, message) for path, message in found])
     spec = submission.spec
-    return ray_job(cluster_document(), submission.id, as_document(spec), spec.resources)
+    text, cluster = as_document(spec), cluster_document()
+    return ray_job(cluster, submission.id, text, spec.resources, made_from())
 
 
 def _obstacles(submission: Submission) -> Iterator[tuple[FieldPath, str]]:

@@ -16,6 +16,7 @@ from aigc.errors import (
     WorkspaceUnwritable,
     first_line,
 )
+from cluster.beside import beside
 from cluster.contact import delivering, waiting
 from cluster.errors import Cancelled, GateRefused, StoreUnavailable, TrackingUnavailable
 from cluster.logs import logging_to
@@ -25,9 +26,11 @@ from cluster.workspace import RunFolder
 from jobs.errors import Problem, SpecInvalid
 from jobs.evaluation import run_evaluation
 from jobs.generation import run_generation
+from jobs.preemption import heed
+from jobs.session import Session
 from jobs.spec import Train, load
 from jobs.specs import SPECS
-from jobs.submission import LOGS, Attempt, Outcome, Session, Submission, prepare
+from jobs.submission import LOGS, Attempt, Outcome, Submission, prepare
 from jobs.training import recipe_digest, run_training
 from jobs.tuning import run_search
 
@@ -128,9 +131,10 @@ def _closing(submission: Submission, tracked: TrackedRun, session: Session) -> I
 
 @contextmanager
 def _cancellable(run: RunFolder) -> Iterator[None]:
-    """Turn what stops the block into Cancelled, if that was asked by `aigc job cancel`."""
+    """Heed `aigc job cancel`, and turn what it stops into Cancelled."""
     try:
-        yield
+        with beside(functools.partial(heed, run), "cancellation"):
+            yield
     except (Preempted, KeyboardInterrupt) as error:
         if not run.cancel.exists():
             raise

@@ -22,18 +22,15 @@ from aigc.errors import DataError, FactoryError, ModelError
 from aigc.metrics import likelihoods, needed
 from aigc.models import FAMILIES, build
 from cluster.code import code_digest
-from cluster.credentials import require_accepted
 from cluster.environment import environment, environment_tags
 from cluster.errors import TrackingUnavailable
-from cluster.local import LocalRay
-from cluster.places import Here, Place, require_fit
+from cluster.places import require_fit
 from cluster.record import TrackedRun, begin_run
-from cluster.registry import ModelVersion, Registry, open_registry
+from cluster.registry import ModelVersion
 from cluster.submissions import KIND_TAG, RERUN_TAG, STEPS_TAG
-from cluster.tracking import Tracking
-from cluster.workspace import RunFolder, Workspace
+from cluster.workspace import RunFolder
 from jobs.errors import FieldPath, SpecInvalid
-from jobs.progress import Reporter
+from jobs.session import Planning, Session
 from jobs.source import Source
 from jobs.spec import Data, Generate, Spec, Train, as_document
 
@@ -42,25 +39,6 @@ LOGS = "logs"
 
 Outcome = dict[str, Any]
 """What a submission ended with: plain data, kept in the run's folder."""
-
-
-@dataclass(frozen=True)
-class Session:
-    """What the jobs of one command share: the workspace, its stores, and a place to run."""
-
-    workspace: Workspace
-    place: Place
-    reporter: Reporter
-    tracking: Tracking
-    registry: Registry
-
-
-def open_session(workspace: Workspace, place: str, reporter: Reporter) -> Session:
-    """A session on the place of that name, which is not started yet. Raises CredentialsRefused."""
-    tracking = Tracking(workspace)
-    require_accepted(tracking.uri)
-    where: Place = Here() if place == "here" else LocalRay(workspace.root / "ray")
-    return Session(workspace, where, reporter, tracking, open_registry(workspace, tracking))
 
 
 @dataclass(frozen=True)
@@ -85,7 +63,7 @@ class Submission:
         """The submission's id, which is also its idempotency key."""
         return self.run.submission
 
-    def outcome(self, session: Session) -> Outcome | None:
+    def outcome(self, session: Planning) -> Outcome | None:
         """What it ended with, if it has ended well and what it made is still there."""
         try:
             ended: Outcome = json.loads(self.run.outcome.read_bytes())
@@ -196,24 +174,16 @@ def _steps(spec: Spec) -> int | None:
     return spec.tune.trials if spec.tune else spec.training.steps
 
 
-def prepare(spec: Spec, session: Session, source: Source | None = None) -> Submission:
-    """Judge whether a job fits the session's place, pin what it refers to, and name it.
+def prepare(spec: Spec, session: Planning, source: Source | None = None) -> Submission:
+    """Pin what the spec refers to, judge whether it fits, and name the submission.
 
-    Raises CanNeverFit, and what `pin` raises.
+    `source` is what the spec was read from, for the places that errors name. Raises
+    DatasetNotFound, ModelNotFound, NoChampion, CanNeverFit, and SpecInvalid when that model
+    cannot do with that dataset what is asked.
     """
     source = source or Source(spec.name, {}, {})
     with _placed(source, ("resources", "workers")):
         require_fit(spec.resources, session.place)
-    return pin(spec, session, source)
-
-
-def pin(spec: Spec, session: Session, source: Source) -> Submission:
-    """Pin what the spec refers to, and name the submission.
-
-    `source` is what the spec was read from, for the places that errors name. Raises
-    DatasetNotFound, ModelNotFound, NoChampion, and SpecInvalid when that model cannot do with
-    that dataset what is asked.
-    """
     mixed_in = _mixed_in(spec, session, source)
     pinned, dataset, model = _pinned(spec, mixed_in, session, source)
     if found := list(_inabilities(pinned, dataset, mixed_in, model)):
@@ -238,7 +208,7 @@ Mixed = Sequence[tuple[Dataset, float]]
 
 
 def _pinned(
-    spec: Spec, mixed_in: Mixed, session: Session, source: Source
+    spec: Spec, mixed_in: Mixed, session: Planning, source: Source
 ) -> tuple[Spec, Dataset | None, ModelVersion | None]:
     """The spec with its references resolved to one version each, and what they refer to."""
     dataset, model, update = None, None, dict[str, Any]()
@@ -261,14 +231,14 @@ def _pinned(
     return spec.model_copy(update=update), dataset, model
 
 
-def _mixed_in(spec: Spec, session: Session, source: Source) -> Mixed:
+def _mixed_in(spec: Spec, session: Planning, source: Source) -> Mixed:
     """The other datasets of a mixture."""
     mixture = spec.data.mixture if isinstance(spec, Train) else {}
     with _placed(source, ("data", "mixture")):
         return [(_found(name, spec, session), share) for name, share in mixture.items()]
 
 
-def _found(reference: str, spec: Spec, session: Session) -> Dataset:
+def _found(reference: str, spec: Spec, session: Planning) -> Dataset:
     """The dataset, or what is left of it where a spec says to leave out what is damaged."""
     dataset = find(session.workspace.datasets, reference)
     if not isinstance(spec, Train) or spec.data.damaged == "refuse":

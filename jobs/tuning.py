@@ -25,8 +25,9 @@ from cluster.tuning import Trial, Tune, Value
 from cluster.workspace import RunFolder, Workspace
 from jobs.preemption import stoppable
 from jobs.progress import Silent
+from jobs.session import Session, open_session
 from jobs.spec import Train
-from jobs.submission import Attempt, Outcome, Session, Submission, open_session, prepare
+from jobs.submission import Attempt, Outcome, Submission, prepare
 from jobs.training import register
 
 STOP_SECONDS = 0.5

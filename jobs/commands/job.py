@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from cluster.states import STATES, Standing, State
-from jobs.commands.submit import run_source, running_options
+from cluster.states import STATES, State
+from jobs.commands.following import follow, going_on, leave, looks, present_of
+from jobs.commands.submit import Asked, run_source, running_options
 from jobs.console import Output, message, output_option, show_list, show_one
-from jobs.errors import CODES_OF_STATES, GATES_REFUSED, INTERRUPTED, NOT_FINISHED
+from jobs.errors import NOT_FINISHED
 from jobs.invocation import Invocation
 
 if TYPE_CHECKING:
-    from cluster.log_reader import LogReader
     from cluster.submissions import Details, Summary
     from cluster.workspace import RunFolder
 
 COLUMNS = ("id", "kind", "name", "state", "progress", "started", "ended")
-POLL_SECONDS = 0.5
-"""Between two looks at a submission that is waited for or followed."""
 GRACE_SECONDS = 60.0
 
 
@@ -63,37 +61,36 @@ def status(invocation: Invocation, submission: str, output: Output) -> None:
 
     workspace = invocation.open()
     run = find(workspace, submission)
-    show_one(_shown(details(run, workspace), run), output)
+    found = details(run, workspace)
+    show_one(_shown(replace(found, standing=present_of(run)), run), output)
 
 
 @job.command()
 @click.argument("submission", metavar="ID")
-@click.option("-f", "--follow", is_flag=True, help="Until it has ended; then with its exit code.")
+@click.option(
+    "-f", "--follow", "on", is_flag=True, help="Until it has ended; then with its exit code."
+)
 @click.option("--rank", type=click.IntRange(min=0), metavar="N", help="That worker's log.")
 @click.option("--all", "everyone", is_flag=True, help="All logs in one, by their times.")
 @click.pass_context
 def logs(
-    context: click.Context, submission: str, follow: bool, rank: int | None, everyone: bool
+    context: click.Context, submission: str, on: bool, rank: int | None, everyone: bool
 ) -> None:
     """Print what a submission has said in all its attempts: the driver, or who is asked for."""
     from cluster.log_reader import LogReader
-    from cluster.submissions import find, standing
+    from cluster.submissions import find
 
     if rank is not None and everyone:
         raise click.UsageError("--rank and --all exclude each other")
     run = find(context.obj.open(), submission)
     who = None if everyone else "driver" if rank is None else f"worker-{rank}"
     reader = LogReader(run.logs, who)
-    if not follow:
+    if not on:
         reader.require()
-        _print_new(reader)
+        for text in reader.new():
+            click.echo(text, nl=False)
         return
-    with _going_on(run):
-        while not (present := standing(run)).has_ended:
-            _print_new(reader)
-            time.sleep(POLL_SECONDS)
-    _print_new(reader)
-    _leave(context, run, present)
+    leave(context, run, follow(run, reader))
 
 
 @job.command()
@@ -102,17 +99,17 @@ def logs(
 @click.pass_context
 def wait(context: click.Context, submission: str, timeout: float | None) -> None:
     """Wait until a submission has ended, and end with its exit code; with 101 at the timeout."""
-    from cluster.submissions import find, standing
+    from cluster.submissions import find
 
     run = find(context.obj.open(), submission)
     last = time.monotonic() + (float("inf") if timeout is None else timeout)
-    with _going_on(run):
-        while not (present := standing(run)).has_ended:
+    with going_on(run):
+        for present in looks(run):
+            if present.has_ended:
+                leave(context, run, present)
             if time.monotonic() >= last:
                 message(f"{run.submission} has not ended after {timeout:g} s: {present.reason}")
                 context.exit(NOT_FINISHED)
-            time.sleep(POLL_SECONDS)
-    _leave(context, run, present)
 
 
 @job.command()
@@ -152,10 +149,7 @@ def rerun(
     invocation: Invocation,
     submission: str,
     settings: tuple[str, ...],
-    place: str,
-    dry_run: bool,
-    yes: bool,
-    output: Output,
+    asked: Asked,
 ) -> None:
     """Submit the spec of a submission again: it goes on from where it was.
 
@@ -167,35 +161,7 @@ def rerun(
 
     run = find(invocation.open(), submission)
     source = source_of(run.spec, settings)
-    run_source(invocation, source, place, dry_run, yes, output, run.submission)
-
-
-@contextmanager
-def _going_on(run: RunFolder) -> Iterator[None]:
-    """Say at Ctrl-C that the job does not end with this command."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        message(f"{run.submission} goes on; to end it: aigc job cancel {run.submission}")
-        click.get_current_context().exit(INTERRUPTED)
-
-
-def _leave(context: click.Context, run: RunFolder, present: Standing) -> None:
-    """End with the exit code of a submission that has ended."""
-    from cluster.submissions import outcome
-
-    verdict = outcome(run).get("verdict")
-    refused = isinstance(verdict, dict) and verdict.get("passed") is False
-    message(f"{run.submission}: {present.state}, {present.reason}")
-    if present.state == "SUCCEEDED" and refused:
-        message("its gates refused what it made")
-        context.exit(GATES_REFUSED)
-    context.exit(CODES_OF_STATES[present.state])
-
-
-def _print_new(reader: LogReader) -> None:
-    for text in reader.new():
-        click.echo(text, nl=False)
+    run_source(invocation, source, replace(asked, rerun_of=run.submission))
 
 
 def _listed(summary: Summary, output: Output) -> dict[str, object]:

@@ -30,9 +30,10 @@ from cluster.resources import Resources
 from cluster.workspace import Workspace
 from jobs.progress import Reporter
 from jobs.run import execute
+from jobs.session import Session, open_session
 from jobs.spec import Train, load
 from jobs.specs import SPECS
-from jobs.submission import Session, open_session, prepare
+from jobs.submission import prepare
 
 DATASET = "mnist-5k"
 SAMPLES = 5000

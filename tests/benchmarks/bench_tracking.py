@@ -6,7 +6,6 @@ Protocol: RESULTS.md beside this file.
 from __future__ import annotations
 
 import argparse
-import itertools
 import statistics
 import sys
 import tempfile
@@ -14,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -47,7 +47,7 @@ Goals = dict[str, tuple[float | None, float]]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=1_000_000, help="to drain into PostgreSQL")
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of rounds of training")
+    parser.add_argument("--pairs", type=int, default=30, help="turns with and without a record")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     where, figures, goals = machine(), Figures(), Goals()
@@ -58,7 +58,7 @@ def main() -> int:
         with _server(root) as server:
             workspace = Workspace.at(root / "workspace")
             draining(workspace, server, chosen.points, figures, goals)
-            training(workspace, chosen.rounds, figures, goals)
+            training(workspace, chosen.pairs, figures, goals)
     return conclude("tracking", where, figures, goals)
 
 
@@ -126,58 +126,85 @@ def draining(
     table(("points drained", *columns), [row])
 
 
-def training(workspace: Workspace, rounds: int, figures: Figures, goals: Goals) -> None:
-    """A GAN's loop with its record and without, in turn, in this process; and what a report of
+def training(workspace: Workspace, pairs: int, figures: Figures, goals: Goals) -> None:
+    """A GAN's loop by turns with its record and without, in this process; and what a report of
     every step costs the step."""
     dataset, _ = import_dataset(workspace.datasets, DATASET)
-    steps = recipe(RECIPE).training.report_every * 16
-    without, run_with = _loop(dataset), _loop(dataset)
-    ratios, cpu_ratios, waits = list[float](), list[float](), list[float]()
-    numbers = itertools.count()
-    for _ in range(rounds):
-        plain = without(steps, _ignore, None)
-        name = f"trained-{next(numbers)}"
-        tracked = begin_run(Tracking(workspace), name, name, {})
-        journal = Journal(tracked.folder.journal)
-        with delivering(tracked):
-            recorded = run_with(steps, journal.report, None)
-        journal.close()
-        ratios.append(plain[0] / recorded[0])
-        cpu_ratios.append(plain[1] / recorded[1])
-    tracked = begin_run(Tracking(workspace), "every-step", "every-step", {})
+    loop = Loop(dataset)
+    steps = 4 * loop.config.report_every
+    # A training begins once and ends once: neither belongs to a turn.
+    tracked = begin_run(Tracking(workspace), "by-turns", "by-turns", {})
+    tracked.settle()
     journal = Journal(tracked.folder.journal)
+
+    def recorded() -> Turn:
+        with delivering(tracked):
+            return loop.go_on(steps, journal.report)
+
+    def plain() -> Turn:
+        return loop.go_on(steps, _ignore)
+
+    loop.go_on(steps, _ignore)
+    turns = [_pair(plain, recorded, swapped=bool(number % 2)) for number in range(pairs)]
+    waits = list[float]()
     with delivering(tracked):
-        run_with(4 * steps, _timed(journal, waits), 1)
+        loop.go_on(16 * steps, _timed(journal, waits), report_every=1)
     journal.close()
-    ratio, cpu_ratio = median(ratios), median(cpu_ratios)
+    tracked.settle()
+    ratio = median([without.seconds / beside.seconds for without, beside in turns])
+    cpu_ratio = median([without.cpu / beside.cpu for without, beside in turns])
+    share = median([(beside.others - without.others) / beside.seconds for without, beside in turns])
     typical, slow = (statistics.quantiles(waits, n=100)[at] * 1000 for at in (49, 98))
-    figures |= {"training_ratio": ratio, "training_cpu_ratio": cpu_ratio}
+    figures |= {"pairs": pairs, "training_ratio": ratio, "training_cpu_ratio": cpu_ratio}
+    figures |= {"record_threads_share": share}
     figures |= {"report_ms": typical, "report_ms_99": slow, "report_ms_worst": max(waits) * 1000}
     goals["throughput with / without a record"] = (ratio, 0.99)
     goals["5 ms / the slowest report but 1 %"] = (5 / slow, 1.0)
-    columns = ("with / without", "CPU", "ms a report", "99 % below", "slowest")
-    row = (f"{rounds} pairs", ratio, cpu_ratio, typical, slow, max(waits) * 1000)
+    columns = ("with / without", "CPU", "its threads", "ms a report", "99 % below", "slowest")
+    row = (f"{pairs} pairs of turns", ratio, cpu_ratio, share, typical, slow, max(waits) * 1000)
     table(("hinge GAN", *columns), [row])
 
 
 Report = Callable[[int, dict[str, float]], None]
 
 
-def _loop(dataset: Dataset) -> Callable[[int, Report, int | None], tuple[float, float]]:
-    """Goes on training for so many steps: seconds, and seconds of this thread's processor."""
-    spec = recipe(RECIPE)
-    state = TrainingState(build(spec.model, dataset.manifest.layout, 0))
-    stream = Stream(dataset, "train", spec.training.batch_size, 0)
+class Turn(NamedTuple):
+    """Seconds of a turn, of the training's thread on a processor, and of the other threads."""
 
-    def run(steps: int, report: Report, report_every: int | None) -> tuple[float, float]:
-        every = report_every or spec.training.report_every
-        update = {"steps": state.step + steps, "report_every": every}
+    seconds: float
+    cpu: float
+    others: float
+
+
+class Loop:
+    """One training that goes on turn by turn, so that turns differ in nothing but their record."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        spec = recipe(RECIPE)
+        self.config = spec.training
+        self._state = TrainingState(build(spec.model, dataset.manifest.layout, 0))
+        self._stream = Stream(dataset, "train", spec.training.batch_size, 0)
+
+    def go_on(self, steps: int, report: Report, report_every: int | None = None) -> Turn:
+        """Train for so many more steps."""
+        every = report_every or self.config.report_every
+        update = {"steps": self._state.step + steps, "report_every": every}
         runtime = Runtime(World(), report, _ignore, _ignore)
-        cpu, started = time.thread_time(), time.perf_counter()
-        train(state, stream, spec.training.model_copy(update=update), runtime)
-        return time.perf_counter() - started, time.thread_time() - cpu
+        began = time.perf_counter(), time.thread_time(), time.process_time()
+        train(self._state, self._stream, self.config.model_copy(update=update), runtime)
+        ended = time.perf_counter(), time.thread_time(), time.process_time()
+        seconds, thread, process = (b - a for a, b in zip(began, ended, strict=True))
+        return Turn(seconds, thread, process - thread)
 
-    return run
+
+def _pair(
+    plain: Callable[[], Turn], recorded: Callable[[], Turn], swapped: bool
+) -> tuple[Turn, Turn]:
+    """A turn of each, without and with, in either order: a machine that slows down favours none."""
+    if swapped:
+        beside = recorded()
+        return plain(), beside
+    return plain(), recorded()
 
 
 def _timed(journal: Journal, waits: list[float]) -> Report:

@@ -39,7 +39,8 @@ def shipped(kind: str) -> list[dict[str, Any]]:
 
 
 def rendered(resources: Resources | None = None, spec: str = "kind: train\n") -> dict[str, Any]:
-    return ray_job(cluster_document(), SUBMISSION, spec, resources or Resources())
+    asked = resources or Resources()
+    return ray_job(cluster_document(), SUBMISSION, spec, asked, {"AIGC_CODE": "0123"})
 
 
 def both() -> list[dict[str, Any]]:
@@ -116,14 +117,14 @@ def test_gpus_of_the_pattern_do_not_stay_where_none_is_asked_for() -> None:
     cluster = cluster_document()
     (group,) = cluster["spec"]["workerGroupSpecs"]
     group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = "1"
-    _, worker = pods(ray_job(cluster, SUBMISSION, "", Resources()))
+    _, worker = pods(ray_job(cluster, SUBMISSION, "", Resources(), {}))
 
     assert "nvidia.com/gpu" not in worker["spec"]["containers"][0]["resources"]["limits"]
 
 
 def test_the_pattern_is_not_changed_by_rendering() -> None:
     cluster = cluster_document()
-    job = ray_job(cluster, SUBMISSION, "kind: train\n", Resources(workers=5))
+    job = ray_job(cluster, SUBMISSION, "kind: train\n", Resources(workers=5), {"NAME": "value"})
 
     assert cluster == cluster_document()
     assert {**job["spec"]["rayClusterSpec"], "headGroupSpec": 0, "workerGroupSpecs": 0} == {
@@ -212,7 +213,7 @@ def test_the_token_is_asked_for_and_no_secret_is_anything_but_a_name() -> None:
     named = {"aigc-ray-token"}
     for pod in every_pod():
         for each in pod["spec"]["containers"][0]["env"]:
-            if each["name"] != "AIGC_WORKSPACE":
+            if each["name"] not in ("AIGC_WORKSPACE", "AIGC_CODE"):
                 assert each.keys() == {"name", "valueFrom"}
                 named.add(each["valueFrom"]["secretKeyRef"]["name"])
 

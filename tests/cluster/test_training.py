@@ -118,5 +118,5 @@ def test_a_log_says_why_a_worker_failed(workspace: Workspace, dataset: str, tmp_
         train_worker(asked, World())
     said = (asked.run.logs / "worker-0.log").read_text()
 
-    assert re.search(r"ERROR worker-0 \S+ failed: this worker runs code", said)
+    assert re.search(r"ERROR worker-0 \S+ failed: this process runs code", said)
     assert "Traceback (most recent call last)" in said

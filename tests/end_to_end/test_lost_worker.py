@@ -30,9 +30,10 @@ from cluster.resources import Resources
 from cluster.workspace import Workspace
 from jobs.progress import Reporter
 from jobs.run import execute
+from jobs.session import Session, open_session
 from jobs.spec import load
 from jobs.specs import SPECS
-from jobs.submission import Session, Submission, open_session, prepare
+from jobs.submission import Submission, prepare
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
 

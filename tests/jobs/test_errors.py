@@ -66,6 +66,7 @@ def test_no_error_ends_as_done_or_as_our_fault() -> None:
         101,
         102,
         103,
+        104,
         105,
         107,
     }

@@ -19,9 +19,10 @@ from cluster.environment import commit
 from cluster.workspace import Workspace
 from jobs.progress import Reporter
 from jobs.run import ERROR_TAG, execute
+from jobs.session import Session, open_session
 from jobs.spec import load
 from jobs.specs import SPECS
-from jobs.submission import Session, Submission, open_session, prepare
+from jobs.submission import Submission, prepare
 
 TINY = SPECS / "tiny"
 

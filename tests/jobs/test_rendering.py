@@ -7,22 +7,23 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from schemas import require_valid
 
 from aigc.data.importers import import_dataset
-from cluster.kuberay import SPEC_ANNOTATION
+from cluster.code import CODE_VARIABLE, code_digest
+from cluster.kuberay import SPEC_ANNOTATION, OwnCluster
 from cluster.workspace import Workspace
 from jobs.cli import main
 from jobs.errors import SpecInvalid
 from jobs.progress import Reporter
 from jobs.rendering import rendered
-from jobs.source import parse
+from jobs.session import Planning, open_planning
+from jobs.source import Source, parse
 from jobs.spec import Train, check
-from jobs.submission import Session, Submission, open_session, pin
+from jobs.submission import Submission, prepare
 
 SPEC = """kind: train
 name: large
@@ -41,8 +42,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 @pytest.fixture
-def session(workspace: Workspace) -> Session:
-    return open_session(workspace, "here", Reporter())
+def planning(workspace: Workspace) -> Planning:
+    return open_planning(workspace, OwnCluster(check(source()).resources), Reporter())
 
 
 @pytest.fixture
@@ -62,12 +63,18 @@ def planned(stderr: str) -> str:
     return str(found)
 
 
-def mistakes(session: Session, text: str, **changed: Any) -> list[str]:
-    """What is said of a spec that cannot be rendered."""
-    source = parse(text.encode(), "large.yaml")
-    submission: Submission = replace(pin(check(source), session, source), **changed)
+def source() -> Source:
+    return parse(SPEC.encode(), "large.yaml")
+
+
+def prepared(planning: Planning) -> Submission:
+    return prepare(check(source()), planning, source())
+
+
+def mistakes(submission: Submission) -> list[str]:
+    """What is said of a submission that cannot be rendered."""
     with pytest.raises(SpecInvalid) as refused:
-        rendered(submission, source)
+        rendered(submission, source())
     return str(refused.value).splitlines()
 
 
@@ -80,7 +87,7 @@ def test_what_no_laptop_has_is_rendered_on_one_and_not_run(
     require_valid(job)
     assert job["kind"] == "RayJob"
     assert job["spec"]["jobId"] == planned(said.err)
-    assert "a cluster of its own with 8 × (6 CPU and 1 GPU)" in said.err
+    assert "a cluster of its own: 8 × (6 CPU and 1 GPU) fits now" in said.err
     for made_by_a_run in ("runs", "ray", "mlflow.db"):
         assert not (workspace.root / made_by_a_run).exists()
     assert submitted(workspace, spec, "--dry-run") == 105
@@ -94,6 +101,8 @@ def test_the_entrypoint_makes_the_same_submission_of_the_spec_that_it_finds(
     assert submitted(workspace, spec, *settings, "--render", "kuberay", "-o", "json") == 0
     job = json.loads(capsys.readouterr().out)
     head = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]
+    (container,) = head["spec"]["containers"]
+    assert {"name": CODE_VARIABLE, "value": code_digest()} in container["env"]
     (tmp_path / "spec.yaml").write_text(head["metadata"]["annotations"][SPEC_ANNOTATION])
     python, module, package, *words = shlex.split(job["spec"]["entrypoint"])
     assert (python, module, package) == ("python", "-m", "jobs")
@@ -120,25 +129,26 @@ def test_a_dataset_that_is_not_there_and_another_scheduler_are_refused(
 ) -> None:
     assert submitted(workspace, spec, "--set", "data.dataset=no", "--render", "kuberay") == 102
     assert submitted(workspace, spec, "--render", "slurm") == 2
+    assert submitted(workspace, spec, "--on", "here", "--render", "kuberay") == 2
 
 
-def test_a_version_that_nobody_else_finds_is_refused(session: Session) -> None:
-    source = parse(SPEC.encode(), "large.yaml")
-    used = pin(check(source), session, source).dataset
+def test_a_version_that_nobody_else_finds_is_refused(planning: Planning) -> None:
+    submission = prepared(planning)
+    used = submission.dataset
     assert used is not None
     left = replace(used, folder=used.folder.parent / "left")
 
-    (mistake,) = mistakes(session, SPEC, dataset=left)
+    (mistake,) = mistakes(replace(submission, dataset=left))
     assert mistake.startswith("large.yaml:3: data.damaged: must be refuse: ")
     assert mistake.endswith("make it now by aigc data verify NAME --quarantine")
 
 
-def test_a_spec_that_no_annotation_holds_is_refused(session: Session) -> None:
-    source = parse(SPEC.encode(), "large.yaml")
-    asked = check(source)
+def test_a_spec_that_no_annotation_holds_is_refused(planning: Planning) -> None:
+    submission = prepared(planning)
+    asked = submission.spec
     assert isinstance(asked, Train)
     mixture = {f"{'a' * 36}{number:04}": 1e-4 for number in range(2000)}
     data = asked.data.model_copy(update={"mixture": mixture})
 
-    (mistake,) = mistakes(session, SPEC, spec=asked.model_copy(update={"data": data}))
+    (mistake,) = mistakes(replace(submission, spec=asked.model_copy(update={"data": data})))
     assert re.fullmatch(r"large\.yaml:1: has 1\d\d,\d{3} bytes; .* may have 100,000", mistake)

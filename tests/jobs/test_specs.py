@@ -12,9 +12,10 @@ from aigc.models.artifact import load_model
 from cluster.workspace import Workspace
 from jobs.progress import Reporter
 from jobs.run import JOBS, execute
+from jobs.session import Session, open_session
 from jobs.spec import Train, load
 from jobs.specs import SPECS
-from jobs.submission import Session, open_session, prepare
+from jobs.submission import prepare
 
 SHIPPED = sorted(SPECS.glob("**/*.yaml"))
 TRAINING = sorted((SPECS / "training").glob("*.yaml"))

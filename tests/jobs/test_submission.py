@@ -18,10 +18,11 @@ from cluster.workspace import Workspace
 from jobs.errors import SpecInvalid
 from jobs.progress import Reporter
 from jobs.run import execute, require_passed
+from jobs.session import Session, open_session
 from jobs.source import parse
 from jobs.spec import Spec, Train, check, load
 from jobs.specs import SPECS
-from jobs.submission import Attempt, Session, Submission, open_session, prepare
+from jobs.submission import Attempt, Submission, prepare
 
 VAE = SPECS / "tiny" / "vae.yaml"
 GENERATE = """kind: generate

@@ -28,9 +28,10 @@ from jobs.errors import SpecInvalid
 from jobs.overrides import override
 from jobs.progress import Reporter
 from jobs.run import execute
+from jobs.session import Session, open_session
 from jobs.source import Source, parse
 from jobs.spec import Spec, Train, as_document, check, load
-from jobs.submission import Session, Submission, open_session, prepare
+from jobs.submission import Submission, prepare
 
 SPEC = """kind: train
 name: mixed

@@ -21,9 +21,10 @@ from jobs import training
 from jobs.errors import SpecInvalid
 from jobs.progress import Silent
 from jobs.run import execute
+from jobs.session import Session, open_session
 from jobs.spec import Train, load
 from jobs.specs import SPECS
-from jobs.submission import Session, Submission, open_session, prepare
+from jobs.submission import Submission, prepare
 
 VAE = SPECS / "tiny" / "vae.yaml"
 SETTINGS = (

@@ -1,0 +1,101 @@
+"""A submission that was handed to the head of a cluster, and the note of it in the run's folder.
+
+{"head": "https://head:8265", "insecure": false, "job": "digits-gan-0123456789-ab12cd",
+ "time": 1764000000123, "heard": 0, "ended": null}
+
+The process that the head starts writes into the same workspace, and from its first entry on the
+files of the run say everything, whatever becomes of the head. Until then the head is asked. What it
+says of a job that ended before it began is noted, because a head forgets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from aigc.data.files import digest_of, write_json, write_text
+from cluster.journal import now
+from cluster.states import STATES, Standing, State
+from cluster.tails import whole
+from cluster.workspace import RunFolder, Workspace
+
+if TYPE_CHECKING:
+    from cluster.head import Head, JobRequest
+
+
+@dataclass(frozen=True)
+class Handover:
+    """The note. `heard` is the size of the outbox then, in bytes: one that has grown tells of the
+    job itself.
+
+    `ended` is what became of a job that never began: its state, and the reason.
+    """
+
+    head: str
+    insecure: bool
+    job: str
+    time: int
+    heard: int
+    ended: tuple[State, str] | None = None
+
+    @classmethod
+    def of(cls, run: RunFolder) -> Handover | None:
+        """The note in the folder, if the submission was handed over."""
+        try:
+            note = cls(**whole(run.handover))
+            wrong = not isinstance(note.heard, int) or not isinstance(note.head, str)
+            if wrong or (note.ended is not None and note.ended[0] not in STATES):
+                return None
+        except (TypeError, LookupError):
+            return None
+        return note
+
+    @property
+    def standing(self) -> Standing:
+        """What is known of a job whose process has not written anything."""
+        if self.ended is not None:
+            state, reason = self.ended
+            return Standing(state, str(reason))
+        return Standing("PENDING", f"it was handed to {self.head}")
+
+    def is_news(self, run: RunFolder) -> bool:
+        """Whether the run's own files say nothing of this handover yet."""
+        return size_of(run) <= self.heard
+
+    def write(self, run: RunFolder) -> None:
+        """Put the note into the folder. Raises WorkspaceUnwritable."""
+        write_json(run.handover, asdict(self))
+
+
+def job_name(run: RunFolder, workspace: Workspace) -> str:
+    """The id of its Ray Job: two workspaces may have the same submission on one head."""
+    return f"{run.submission}-{digest_of(str(workspace.root))[:6]}"
+
+
+def hand_over(head: Head, request: JobRequest, run: RunFolder, spec: str) -> None:
+    """Hand the submission to the head, unless it has it already.
+
+    `spec` is the document that the process there reads. Raises HeadUnavailable, HeadRefused,
+    WorkspaceUnwritable, and AlreadyRunning while a process works on it.
+    """
+    with run.locked():
+        there = head.job(request.submission_id)
+        if there is not None and not there.has_ended:
+            return
+        for gone in (run.cancel, run.stop):
+            gone.unlink(missing_ok=True)
+        write_text(run.spec, spec)
+        # Before it is asked: what was asked must be found again, whatever comes between.
+        note = Handover(head.address, head.insecure, request.submission_id, now(), size_of(run))
+        note.write(run)
+        if there is not None:
+            head.forget(request.submission_id)
+        head.submit(request)
+
+
+def size_of(run: RunFolder) -> int:
+    """The bytes of the outbox."""
+    try:
+        return run.outbox.stat().st_size
+    except OSError:
+        return 0

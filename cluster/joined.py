@@ -1,0 +1,71 @@
+"""The Ray of the node that this process runs on, as one that a head has started does."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Self
+
+import ray
+from ray._private.state import available_resources_per_node
+
+from aigc.errors import first_line
+from cluster.errors import HeadUnavailable
+from cluster.on_ray import OnRay
+from cluster.process import ENVIRONMENT
+from cluster.resources import Capacity, Node
+
+JOINING_SECONDS = 60.0
+"""Within which the nodes of a cluster that has just been started have joined it."""
+
+
+class JoinedRay(OnRay):
+    """Ray Train and Ray tasks on the cluster at RAY_ADDRESS, which goes on without this process."""
+
+    name = "cluster"
+    patience = JOINING_SECONDS
+
+    def __enter__(self) -> Self:
+        self._connect()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        ray.shutdown()
+
+    def capacity(self) -> Capacity:
+        """The nodes that are alive. Raises HeadUnavailable."""
+        self._connect()
+        free = available_resources_per_node()  # type: ignore[no-untyped-call]
+        nodes = [
+            Node(*_amounts(node["Resources"]), *_amounts(free.get(node["NodeID"], {})))
+            for node in ray.nodes()  # type: ignore[no-untyped-call]
+            if node["Alive"]
+        ]
+        return Capacity(tuple(nodes))
+
+    def _connect(self) -> None:
+        if ray.is_initialized():
+            return
+        address = os.environ.get("RAY_ADDRESS")
+        if not address:
+            raise HeadUnavailable(
+                "--on cluster is for a process on a node of a cluster, and RAY_ADDRESS is not set",
+                "Hand the spec to the cluster's head: aigc submit SPEC --on https://HEAD:8265",
+            )
+        try:
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": ENVIRONMENT},
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise HeadUnavailable(
+                f"no cluster answers at RAY_ADDRESS={address}: {first_line(error)}",
+                "Check it with: ray status",
+            ) from error
+
+
+def _amounts(resources: dict[str, float]) -> tuple[float, float]:
+    """CPUs and GPUs."""
+    return resources.get("CPU", 0.0), resources.get("GPU", 0.0)

@@ -1,0 +1,179 @@
+"""What all places on a Ray have in common: Ray Train, Ray tasks and Ray Tune."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+from ray import tune
+from ray.exceptions import RayError, RayTaskError
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
+
+from aigc.errors import FactoryError
+from aigc.training.world import World
+from cluster.errors import JobFailed, WorkerLost
+from cluster.failures import GiveUp, decide
+from cluster.places import Input, Output, Worker, device
+from cluster.process import settle
+from cluster.resources import Resources
+from cluster.search import RESULT, Search, TrialFunction
+from cluster.tuning import Value
+
+RESIZE_SECONDS = 5.0
+"""Between two looks whether there is room for more workers of an elastic training."""
+
+_QUIET_TUNE = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+"""Without them Ray Tune prints tables, writes files of its own, and answers Ctrl-C by going on."""
+
+log = logging.getLogger(__name__)
+
+
+class OnRay:
+    """Runs jobs on the Ray that this process is connected to.
+
+    `scratch` is for Ray Train's own files, a folder that all nodes see.
+    """
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+
+    def needs(self, resources: Resources) -> Resources:
+        """All of them."""
+        return resources
+
+    def train(self, worker: Worker, resources: Resources) -> None:
+        """Ray Train V2, one attempt after the other as `cluster.failures` decides."""
+        failures = 0
+        while True:
+            try:
+                self._attempt(worker, resources)
+                return
+            except TrainingFailedError as error:
+                reasons = getattr(error, "worker_failures", {})
+                decision = decide(reasons, error, failures, resources.max_failures)
+                if isinstance(decision, GiveUp):
+                    raise decision.error from error
+                log.warning("a worker was lost; going on from the last checkpoint")
+                failures = decision.failures
+                time.sleep(decision.pause_seconds)
+            except SystemExit as error:
+                # Ray Train answers Ctrl-C with sys.exit(0), which would look like success.
+                raise KeyboardInterrupt from error
+
+    def _attempt(self, worker: Worker, resources: Resources) -> None:
+        # A name of its own for each: Ray Train takes a finished name for finished work.
+        name = f"attempt-{uuid.uuid4().hex[:12]}"
+        try:
+            _trainer(worker, resources, self._scratch, name).fit()
+        finally:
+            shutil.rmtree(self._scratch / name, ignore_errors=True)
+
+    def map(
+        self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
+    ) -> Iterator[Output]:
+        """Ray tasks, at most `resources.most` at once; lost ones are tried again by Ray."""
+
+        def run(given: Input) -> Output:
+            settle(resources)
+            return function(given)
+
+        remote = ray.remote(
+            num_cpus=resources.cpus_per_worker,
+            num_gpus=resources.gpus_per_worker,
+            max_retries=resources.max_failures,
+        )(run)
+        waiting, running = list(reversed(inputs)), list[Any]()
+        while waiting or running:
+            while waiting and len(running) < resources.most:
+                running.append(remote.remote(waiting.pop()))
+            done, running = ray.wait(running)
+            yield _result(done[0])
+
+    def search(self, trial: TrialFunction, search: Search, resources: Resources) -> None:
+        """Ray Tune: a trial is an actor with the resources of a worker."""
+
+        def run(values: Mapping[str, Value]) -> dict[str, Any]:
+            settle(resources)
+            return {RESULT: trial(values)}
+
+        name = f"search-{uuid.uuid4().hex[:12]}"
+        os.environ.update(_QUIET_TUNE)
+        wanted = {each.lower(): amount for each, amount in _of_a_worker(resources).items()}
+        try:
+            tune.Tuner(
+                tune.with_resources(run, wanted),
+                tune_config=tune.TuneConfig(
+                    search_alg=search, num_samples=-1, max_concurrent_trials=resources.most
+                ),
+                run_config=tune.RunConfig(
+                    name=name,
+                    storage_path=str(self._scratch),
+                    failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+                    verbose=0,
+                ),
+            ).fit()
+        finally:
+            shutil.rmtree(self._scratch / name, ignore_errors=True)
+
+
+def _trainer(worker: Worker, resources: Resources, scratch: Path, name: str) -> Any:
+    def run() -> None:
+        settle(resources)
+        context = ray.train.get_context()
+        rank, size = context.get_world_rank(), context.get_world_size()
+        target = ray.train.torch.get_device() if resources.gpus_per_worker else device(resources)
+        worker(World(rank, size, target))
+
+    return ray.train.torch.TorchTrainer(
+        run,
+        scaling_config=ScalingConfig(
+            num_workers=_wanted(resources),
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,  # type: ignore[call-arg]  # V2's
+            use_gpu=resources.gpus_per_worker > 0,
+            resources_per_worker=_of_a_worker(resources),
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(scratch),
+            failure_config=FailureConfig(max_failures=0),
+            logging_config=LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]  # V2's
+        ),
+    )
+
+
+def _wanted(resources: Resources) -> Any:
+    elastic = resources.fewest < resources.most
+    return (resources.fewest, resources.most) if elastic else resources.fewest
+
+
+def _of_a_worker(resources: Resources) -> dict[str, float]:
+    wanted = {"CPU": float(resources.cpus_per_worker), "GPU": resources.gpus_per_worker}
+    return {name: amount for name, amount in wanted.items() if amount}
+
+
+def _result(reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        cause = error.cause if isinstance(error.cause, FactoryError) else None
+        if cause is not None:
+            raise cause from error
+        raise JobFailed(f"a worker failed: {error.cause!r}", "See the run's logs") from error
+    except RayError as error:
+        raise WorkerLost(
+            f"a worker was lost: {(str(error) or type(error).__name__).splitlines()[0]}",
+            "Submit the same spec again",
+        ) from error

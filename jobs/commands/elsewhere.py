@@ -1,0 +1,90 @@
+"""aigc submit --on https://HEAD:8265: plan here, hand over, and follow."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.commands.following import follow, going_on, leave
+from jobs.commands.plan import again, next_commands, show_plan
+from jobs.console import Output, as_json, message, show_one
+
+if TYPE_CHECKING:
+    from cluster.head import Head
+    from jobs.commands.submit import Asked
+    from jobs.handover import Handing
+    from jobs.invocation import Invocation
+    from jobs.session import Planning
+    from jobs.source import Source
+    from jobs.submission import Submission
+
+
+def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
+    """Plan what the source asks for on the cluster of a head, ask, hand it over, and follow it.
+
+    A dry run prints the request as it would be sent.
+    """
+    from cluster.head import Head, Room
+    from jobs.handover import handing, staying
+    from jobs.progress import Reporter
+    from jobs.session import open_planning
+    from jobs.spec import check
+    from jobs.submission import prepare
+
+    spec = check(source)
+    head = Head.at(asked.place, asked.insecure)
+    head.require()
+    planning = open_planning(invocation.open(), Room(head), Reporter())
+    submission = again(prepare(spec, planning, source), asked.rerun_of)
+    show_plan(submission, planning)
+    for name in staying():
+        message(f"{name} holds a password and is not sent: set it on the cluster's nodes")
+    handed = handing(submission, planning)
+    if asked.dry_run:
+        click.echo(as_json(handed.request.as_dict()))
+        return
+    if not asked.yes and sys.stdin.isatty():
+        click.confirm("Hand it over?", default=True, abort=True, err=True)
+    if (done := submission.outcome(planning)) is None:
+        _hand_over(head, handed, submission)
+        if asked.detach:
+            return
+        _follow(submission)
+        done = submission.outcome(planning)
+    _end(submission, planning, done, asked.output)
+
+
+def _hand_over(head: Head, handed: Handing, submission: Submission) -> None:
+    with going_on(submission.run):
+        handed.deliver(head)
+    message(f"{submission.id} was handed to {head.address}")
+    for command in ("status", "logs -f", "cancel"):
+        message(f"next  aigc job {command} {submission.id}")
+
+
+def _follow(submission: Submission) -> None:
+    """To its end; where that is no success, this command ends with it."""
+    from cluster.log_reader import LogReader
+
+    present = follow(submission.run, LogReader(submission.run.logs, "driver"))
+    if present.state != "SUCCEEDED":
+        leave(click.get_current_context(), submission.run, present)
+
+
+def _end(
+    submission: Submission, planning: Planning, outcome: dict[str, object] | None, output: Output
+) -> None:
+    from cluster.errors import LogLost
+    from jobs.run import require_passed
+
+    if outcome is None:
+        raise LogLost(
+            f"{submission.id} has succeeded, and its outcome is not in {submission.run.path}",
+            "The cluster has to see the same workspace under the same path",
+        )
+    show_one(outcome, output)
+    for command in next_commands(outcome, planning):
+        message(f"next  {command}")
+    require_passed(outcome)

@@ -1,0 +1,94 @@
+"""Following a submission to its end, whoever runs it."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.console import message
+from jobs.errors import CODES_OF_STATES, GATES_REFUSED, INTERRUPTED
+
+if TYPE_CHECKING:
+    from cluster.log_reader import LogReader
+    from cluster.states import Standing
+    from cluster.workspace import RunFolder
+
+POLL_SECONDS = 0.5
+"""Between two looks at a submission that is waited for or followed."""
+
+
+def follow(run: RunFolder, reader: LogReader) -> Standing:
+    """Print what is said until the submission has ended; how it has. Raises LogLost."""
+    with going_on(run):
+        for present in looks(run):
+            for text in reader.new():
+                click.echo(text, nl=False)
+            if present.has_ended:
+                return present
+    raise AssertionError("looks end with an end")
+
+
+def looks(run: RunFolder) -> Iterator[Standing]:
+    """The state now and then; the last one is that of an end. Raises LogLost.
+
+    What a waiting submission waits for is said when it changes.
+    """
+    look, said = _look(run), ""
+    while not (present := look()).has_ended:
+        if present.state == "PENDING" and present.reason != said:
+            said = present.reason
+            message(f"{run.submission}: PENDING, {said}")
+        yield present
+        time.sleep(POLL_SECONDS)
+    yield present
+
+
+def present_of(run: RunFolder) -> Standing:
+    """The state now, as far as it can be known."""
+    from cluster.errors import HeadUnavailable
+    from cluster.submissions import standing
+
+    try:
+        return _look(run)()
+    except HeadUnavailable as error:
+        message(f"warning: {error}")
+        return standing(run)
+
+
+def _look(run: RunFolder) -> Callable[[], Standing]:
+    """Asks a head, too, where the submission was handed to one."""
+    if run.handover.exists():
+        from cluster.following import Watch
+
+        return Watch(run).look
+    from cluster.submissions import standing
+
+    return functools.partial(standing, run)
+
+
+@contextmanager
+def going_on(run: RunFolder) -> Iterator[None]:
+    """Say at Ctrl-C that the job does not end with this command."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        message(f"{run.submission} goes on; to end it: aigc job cancel {run.submission}")
+        click.get_current_context().exit(INTERRUPTED)
+
+
+def leave(context: click.Context, run: RunFolder, present: Standing) -> None:
+    """End with the exit code of a submission that has ended."""
+    from cluster.submissions import outcome
+
+    verdict = outcome(run).get("verdict")
+    refused = isinstance(verdict, dict) and verdict.get("passed") is False
+    message(f"{run.submission}: {present.state}, {present.reason}")
+    if present.state == "SUCCEEDED" and refused:
+        message("its gates refused what it made")
+        context.exit(GATES_REFUSED)
+    context.exit(CODES_OF_STATES[present.state])
