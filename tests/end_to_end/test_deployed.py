@@ -1,4 +1,4 @@
-"""A rendered RayJob, handed over as KubeRay's operator does it, to the Ray of compose.yaml.
+"""Jobs on the Ray of compose.yaml: one handed over as its README says, and a rendered one.
 
 There is no Kubernetes here: the test does what the pods' mounts and the operator's request do.
 """
@@ -6,6 +6,8 @@ There is no Kubernetes here: the test does what the pods' mounts and the operato
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -50,12 +52,15 @@ def job(workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     return yaml.safe_load(capsys.readouterr().out)
 
 
-@pytest.fixture
-def dashboard() -> Iterator[str]:
-    with (
-        tempfile.TemporaryDirectory(prefix="ray-") as folder,
-        ray_cluster(TOKEN, Path(folder)) as address,
-    ):
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="ray-") as path:
+        yield Path(path)
+
+
+@pytest.fixture(scope="module")
+def dashboard(folder: Path) -> Iterator[str]:
+    with ray_cluster(TOKEN, folder) as address:
         yield address
 
 
@@ -81,7 +86,7 @@ def test_a_rendered_job_trains_on_the_workers(
     (tmp_path / "spec.yaml").write_text(head["metadata"]["annotations"][SPEC_ANNOTATION])
     (container,) = head["spec"]["containers"]
     given = {each["name"]: each["value"] for each in container["env"] if "value" in each}
-    places = {"/workspace": workspace.root, "/etc/aigc": tmp_path, "python ": f"{sys.executable} "}
+    places = {"/workspace": workspace.root, "/etc/aigc": tmp_path}
     entrypoint = spec["entrypoint"]
     for there, here in places.items():
         entrypoint = entrypoint.replace(there, str(here))
@@ -96,3 +101,24 @@ def test_a_rendered_job_trains_on_the_workers(
     outcome = json.loads(workspace.run(spec["jobId"]).outcome.read_text())
     assert outcome["submission"] == spec["jobId"]
     assert outcome["run_id"]
+
+
+def test_the_head_takes_a_job_that_stands_on_stdin(
+    workspace: Workspace, dashboard: str, folder: Path
+) -> None:
+    # What a command in the head's container has.
+    given = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    given["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+    command = ["-m", "jobs", "--workspace", str(workspace.root), "submit", "/dev/stdin"]
+    done = subprocess.run(
+        [sys.executable, *command, "--on", dashboard],
+        input=SPEC.replace("8x8-rendered", "8x8-handed"),
+        env={**os.environ, **given},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    (ended_well,) = (workspace.root / "runs").glob("8x8-handed-*/outcome.json")
+    assert json.loads(ended_well.read_text())["run_id"]
