@@ -40,7 +40,7 @@ def handing(submission: Submission, planning: Planning) -> Handing:
     package, run = pack(), submission.run
     environment = {
         "py_modules": [package.uri],
-        "env_vars": {CODE_VARIABLE: code_digest(), **_made_from(), **travelling()},
+        "env_vars": {**made_from(), **travelling()},
     }
     name = job_name(run, planning.workspace)
     request = JobRequest(
@@ -69,6 +69,7 @@ def staying() -> list[str]:
     return [name for name in NAMED if name in os.environ and name not in travelling()]
 
 
-def _made_from() -> dict[str, str]:
+def made_from() -> dict[str, str]:
+    """The variables that tell a process on a cluster which code it has to run, and its commit."""
     found = commit()
-    return {COMMIT_VARIABLE: str(found)} if found else {}
+    return {CODE_VARIABLE: code_digest()} | ({COMMIT_VARIABLE: str(found)} if found else {})

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from cluster.code import CODE_VARIABLE, require_same_code
 from cluster.credentials import require_accepted
-from cluster.head import Head
-from cluster.head import Room as HeadRoom
 from cluster.joined import JoinedRay
 from cluster.local import LocalRay
 from cluster.places import Here, Place, Room
@@ -54,9 +52,10 @@ def open_session(workspace: Workspace, place: str, reporter: Reporter) -> Sessio
     return Session(workspace, where, reporter, *_stores(workspace))
 
 
-def open_planning(workspace: Workspace, head: Head, reporter: Reporter) -> Planning:
-    """What it takes to plan a job for the cluster of a head. Raises CredentialsRefused."""
-    return Planning(workspace, HeadRoom(head), reporter, *_stores(workspace))
+def open_planning(workspace: Workspace, room: Room, reporter: Reporter) -> Planning:
+    """What it takes to plan a job for where this process does not run it. Raises
+    CredentialsRefused."""
+    return Planning(workspace, room, reporter, *_stores(workspace))
 
 
 def _stores(workspace: Workspace) -> tuple[Tracking, Registry]:

@@ -89,11 +89,12 @@ def written(data: dict[str, Any]) -> str:
 
 
 class _Writer(yaml.SafeDumper):
-    """Quotes what only YAML 1.2 takes for a number, as the name 1e5."""
+    """Quotes what only YAML 1.2 takes for a number, as the name 1e5; keeps lines as lines."""
 
 
 def _represent_text(writer: _Writer, text: str) -> yaml.ScalarNode:
     style = None if isinstance(_plain(text), str) else "'"
+    style = "|" if "\n" in text else style
     return writer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

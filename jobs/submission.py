@@ -86,9 +86,14 @@ class Submission:
 
     def publish_what_is_left(self) -> None:
         """Publish the versions of its datasets that leave out what is damaged, if there are."""
-        for dataset in (self.dataset, *self.mixed_in):
-            if dataset is not None and not (dataset.folder / MANIFEST).exists():
-                publish(dataset.folder, dataset.manifest)
+        for dataset in self.unpublished:
+            publish(dataset.folder, dataset.manifest)
+
+    @property
+    def unpublished(self) -> list[Dataset]:
+        """The versions of its datasets that nobody else finds yet."""
+        used = [dataset for dataset in (self.dataset, *self.mixed_in) if dataset is not None]
+        return [dataset for dataset in used if not (dataset.folder / MANIFEST).exists()]
 
     def describe(self, tracked: TrackedRun) -> None:
         """Record what is asked, what it is made from, and with."""

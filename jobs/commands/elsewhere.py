@@ -26,7 +26,7 @@ def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
 
     A dry run prints the request as it would be sent.
     """
-    from cluster.head import Head
+    from cluster.head import Head, Room
     from jobs.handover import handing, staying
     from jobs.progress import Reporter
     from jobs.session import open_planning
@@ -36,7 +36,7 @@ def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
     spec = check(source)
     head = Head.at(asked.place, asked.insecure)
     head.require()
-    planning = open_planning(invocation.open(), head, Reporter())
+    planning = open_planning(invocation.open(), Room(head), Reporter())
     submission = again(prepare(spec, planning, source), asked.rerun_of)
     show_plan(submission, planning)
     for name in staying():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.commands.plan import again, next_commands, show_plan
-from jobs.console import Output, message, output_option, show_one
+from jobs.console import Output, as_json, message, output_option, show_one
 from jobs.invocation import Invocation, where_option
 
 if TYPE_CHECKING:
@@ -82,6 +82,11 @@ _WORDS = ("place", "insecure", "detach", "dry_run", "yes", "output")
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC")
 @click.option("--rerun-of", metavar="ID", hidden=True, help="The submission whose spec it is.")
+@click.option(
+    "--render",
+    type=click.Choice(["kuberay"]),
+    help="Print the RayJob for KubeRay that runs it on a cluster of its own, and stop.",
+)
 @running_options
 @click.pass_obj
 def submit(
@@ -90,13 +95,37 @@ def submit(
     settings: tuple[str, ...],
     asked: Asked,
     rerun_of: str | None,
+    render: str | None,
 ) -> None:
     """Run the job that the file SPEC asks for, and follow it to its end."""
     from dataclasses import replace
 
     from jobs.spec import source_of
 
-    run_source(invocation, source_of(spec, settings), replace(asked, rerun_of=rerun_of))
+    if render is not None:
+        show_ray_job(invocation, source_of(spec, settings), asked)
+    else:
+        run_source(invocation, source_of(spec, settings), replace(asked, rerun_of=rerun_of))
+
+
+def show_ray_job(invocation: Invocation, source: Source, asked: Asked) -> None:
+    """Plan what the source asks for, and print the RayJob that runs it; YAML, or JSON."""
+    from cluster.kuberay import OwnCluster
+    from jobs.progress import Reporter
+    from jobs.rendering import rendered
+    from jobs.session import open_planning
+    from jobs.source import written
+    from jobs.spec import check
+    from jobs.submission import prepare
+
+    if asked.place != "local":
+        raise click.UsageError("--render makes a cluster of its own: leave out --on")
+    spec = check(source)
+    planning = open_planning(invocation.open(), OwnCluster(spec.resources), Reporter())
+    submission = prepare(spec, planning, source)
+    document = rendered(submission, source)
+    show_plan(submission, planning)
+    click.echo(as_json(document) if asked.output == "json" else written(document).rstrip())
 
 
 def run_source(invocation: Invocation, source: Source, asked: Asked) -> None:
