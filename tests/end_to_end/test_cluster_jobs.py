@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray_head import RayHead, ray_head
+from ray_head import RayHead, kill_tree, ray_head
 
 from aigc.data.importers import import_dataset
 from cluster.following import Watch, standing_there
@@ -244,6 +244,63 @@ def test_the_head_is_lost_and_the_files_go_on_saying_what_there_is(
         until(lambda: (newest_checkpoint(run) or (0, 0))[0] > step[0])
         assert jobs.say("job", "cancel", run.submission)[0] == 0
         assert outcome(run) == {}
+
+
+@pytest.fixture
+def apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Jobs, list[subprocess.Popen[bytes]]]]:
+    """A cluster whose head has no CPU, and two nodes that have one each."""
+    with ray_head(cpus=0) as own:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", own.token or "")
+        nodes = [own.add_node(1), own.add_node(1)]
+        own.wait_for_nodes(3)
+        jobs = Jobs(tmp_path / "workspace", own, capsys)
+        import_dataset(jobs.workspace.datasets, "digits")
+        yield jobs, nodes
+        jobs.stop_all()
+
+
+def said_by(run: RunFolder, worker: int) -> str:
+    return (run.logs / f"worker-{worker}.log").read_text()
+
+
+def gains(run: RunFolder, steps: int) -> None:
+    """Wait until there are so many more steps behind it."""
+    goal = (newest_checkpoint(run) or (0, 0))[0] + steps
+    until(lambda: (newest_checkpoint(run) or (0, 0))[0] >= goal, seconds=150)
+
+
+@pytest.mark.slow
+def test_a_training_spans_nodes_and_outlives_one(
+    apart: tuple[Jobs, list[subprocess.Popen[bytes]]],
+) -> None:
+    jobs, nodes = apart
+    run = jobs.at_work("resources.workers=2", "resources.max_failures=3")
+    assert "worker 1 of 2" in said_by(run, 1)
+
+    kill_tree(nodes[1])
+    jobs.head.wait_for_nodes(2)
+    jobs.head.add_node(1)
+    gains(run, 200)
+    assert "going on from the checkpoint" in said_by(run, 1)
+    assert standing(run).state == "RUNNING"
+
+
+@pytest.mark.slow
+def test_an_elastic_training_goes_on_with_the_nodes_there_are(
+    apart: tuple[Jobs, list[subprocess.Popen[bytes]]],
+) -> None:
+    jobs, nodes = apart
+    run = jobs.at_work("resources.workers=1..2", "resources.max_failures=3")
+    assert "worker 1 of 2" in said_by(run, 1)
+
+    kill_tree(nodes[1])
+    until(lambda: "worker 0 of 1" in said_by(run, 0), seconds=150)
+    gains(run, 200)
+    jobs.head.add_node(1)
+    until(lambda: said_by(run, 1).count("worker 1 of 2") == 2, seconds=150)
+    gains(run, 200)
 
 
 def test_a_head_that_is_gone_before_a_job_has_begun(jobs: Jobs) -> None:
