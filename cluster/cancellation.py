@@ -17,7 +17,7 @@ import psutil
 
 from aigc.data.files import write_json
 from cluster.errors import AlreadyRunning, Cancelled, CannotCancel
-from cluster.handover import Handover
+from cluster.handover import Handover, note_cancelled
 from cluster.holder import Holder, is_held, signed
 from cluster.journal import now
 from cluster.states import Standing, State
@@ -40,10 +40,11 @@ def cancel(run: RunFolder, grace: float, waits: Callable[[], None] = lambda: Non
     gone after the grace nor a process of this machine or of a head; HeadUnavailable.
     """
     _require_cancellable(run)
-    if not is_held(run.lock) and _stopped_there(run):
+    if not _has_process(run) and _stopped_there(run):
         return "asked"
     holder = signed(run.lock)
     if _left_within(run, grace, waits, asked=True):
+        note_cancelled(run)
         left: dict[State, How] = {"CANCELLED": "asked", "INTERRUPTED": "forced"}
         return left.get(standing(run).state, "too late")
     reachable = _killed(run, holder) or _stopped_there(run)
@@ -111,6 +112,11 @@ def _stopped_there(run: RunFolder) -> bool:
     return True
 
 
+def _has_process(run: RunFolder) -> bool:
+    """Whether a process works on it, or waits in line with it."""
+    return is_held(run.lock) or is_held(run.ticket)
+
+
 def _left_within(
     run: RunFolder, seconds: float, waits: Callable[[], None], asked: bool = False
 ) -> bool:
@@ -119,7 +125,7 @@ def _left_within(
     If it is to be `asked`, the file says so all the time: an attempt that begins takes it away.
     """
     last = time.monotonic() + seconds
-    while is_held(run.lock):
+    while _has_process(run):
         if asked and not run.cancel.exists():
             write_json(run.cancel, {"time": now(), "by": getpass.getuser()})
         if time.monotonic() >= last:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from aigc.data.files import write_text
 from cluster.errors import HeadUnavailable, LogLost
-from cluster.handover import Handover
+from cluster.handover import Handover, note_cancelled
 from cluster.head import Head, Job
 from cluster.states import Standing
 from cluster.submissions import standing
@@ -24,7 +24,7 @@ LOG = "head.log"
 def standing_there(run: RunFolder) -> Standing:
     """The state, for which the head is asked if the files do not say. Raises HeadUnavailable."""
     note, known = Handover.of(run), standing(run)
-    if note is None or known.has_ended or not note.is_news(run):
+    if note is None or known.state != "PENDING" or not note.is_news(run):
         return known
     head = _head(note)
     job = head.job(note.job)
@@ -46,8 +46,7 @@ def stop_there(run: RunFolder) -> None:
     note = Handover.of(run)
     assert note is not None, f"{run.submission} was handed to no head"
     _head(note).stop(note.job)
-    if note.is_news(run):
-        replace(note, ended=("CANCELLED", "it was cancelled before it began")).write(run)
+    note_cancelled(run)
 
 
 def judge(job: Job | None) -> Standing:

@@ -11,7 +11,7 @@ says of a job that ended before it began is noted, because a head forgets.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from aigc.data.files import digest_of, write_json, write_text
@@ -100,6 +100,13 @@ def hand_over(head: Head, request: JobRequest, run: RunFolder, spec: str) -> Non
         if there is not None:
             head.forget(request.submission_id)
         head.submit(request)
+
+
+def note_cancelled(run: RunFolder) -> None:
+    """Note that a submission was cancelled, if it was handed over and has not begun."""
+    note = Handover.of(run)
+    if note is not None and note.is_news(run):
+        replace(note, ended=("CANCELLED", "it was cancelled before it began")).write(run)
 
 
 def _await_end(head: Head, job: str) -> None:

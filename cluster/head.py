@@ -20,7 +20,7 @@ import requests
 from aigc.errors import first_line
 from cluster.errors import HeadDiffers, HeadRefused, HeadUnavailable
 from cluster.head_token import SET_IT, Token, find_token
-from cluster.resources import Capacity, Node, Resources
+from cluster.resources import Capacity, Node, Resources, slots
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 30.0
 TRIES = 5
@@ -121,7 +121,7 @@ class Head:
             raise self._strange(error) from error
         if not nodes:
             raise HeadUnavailable(f"{self.address} has no nodes yet", "Wait until it has started")
-        return Capacity(nodes)
+        return Capacity(nodes, slots(row["resources_total"] for row in rows))
 
     def job(self, name: str) -> Job | None:
         """What became of a job; None if it knows none of that name. Raises HeadUnavailable."""

@@ -13,7 +13,7 @@ from aigc.errors import first_line
 from cluster.errors import HeadUnavailable
 from cluster.on_ray import OnRay
 from cluster.process import ENVIRONMENT
-from cluster.resources import Capacity, Node
+from cluster.resources import Capacity, Node, slots
 
 JOINING_SECONDS = 60.0
 """Within which the nodes of a cluster that has just been started have joined it."""
@@ -24,6 +24,7 @@ class JoinedRay(OnRay):
 
     name = "cluster"
     patience = JOINING_SECONDS
+    shared = True
 
     def __enter__(self) -> Self:
         self._connect()
@@ -36,12 +37,12 @@ class JoinedRay(OnRay):
         """The nodes that are alive. Raises HeadUnavailable."""
         self._connect()
         free = available_resources_per_node()  # type: ignore[no-untyped-call]
+        alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         nodes = [
             Node(*_amounts(node["Resources"]), *_amounts(free.get(node["NodeID"], {})))
-            for node in ray.nodes()  # type: ignore[no-untyped-call]
-            if node["Alive"]
+            for node in alive
         ]
-        return Capacity(tuple(nodes))
+        return Capacity(tuple(nodes), slots(node["Resources"] for node in alive))
 
     def _connect(self) -> None:
         if ray.is_initialized():

@@ -31,6 +31,7 @@ class LocalRay(OnRay):
 
     name = "local"
     patience = 0.0
+    shared = False
 
     def __enter__(self) -> Self:
         os.environ.update(_ALONE)

@@ -53,7 +53,12 @@ class Room(Protocol):
 
 
 class Place(Room, Protocol):
-    """A place to run jobs; entered before use, left when done."""
+    """A place to run jobs; entered before use, left when done.
+
+    One that is `shared` runs other jobs, too, so that a job waits for its turn.
+    """
+
+    shared: bool
 
     def __enter__(self) -> Self: ...
 
@@ -86,6 +91,7 @@ class Here:
 
     name = "here"
     patience = 0.0
+    shared = False
 
     def __enter__(self) -> Self:
         return self

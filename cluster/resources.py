@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -11,6 +11,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from aigc.config import Config
 
+SLOT = "job_slot"
 DOTS = ".."
 MOST_WORKERS = 1024
 _RANGE = re.compile(r"([1-9]\d{0,3})\.\.([1-9]\d{0,3})", re.ASCII)
@@ -96,9 +97,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Capacity:
-    """The machines of a cluster at one moment."""
+    """The machines of a cluster at one moment, and how many jobs it may run at once.
+
+    `slots` is None where nobody has set a limit.
+    """
 
     nodes: tuple[Node, ...]
+    slots: int | None = None
 
     def __str__(self) -> str:
         cpus = sum(node.cpus for node in self.nodes)
@@ -128,6 +133,30 @@ def feasibility(resources: Resources, capacity: Capacity) -> Feasibility:
         return Feasibility("when idle", f"{resources} fits when other jobs have ended")
     reason = f"{resources} can never fit: the cluster has {capacity}"
     return Feasibility("never", reason, _nearest(resources, capacity))
+
+
+def slots(nodes: Iterable[Mapping[str, float]]) -> int | None:
+    """How many jobs a cluster may run at once, by the custom resource of its nodes, if they have
+    it."""
+    amounts = [node[SLOT] for node in nodes if SLOT in node]
+    return int(sum(amounts)) if amounts else None
+
+
+def without(capacity: Capacity, promised: Iterable[Resources]) -> Capacity:
+    """The cluster with what others need at least taken from it, as if it was idle otherwise."""
+    rooms = [(node.cpus, node.gpus) for node in capacity.nodes]
+    for resources in promised:
+        missing = resources.fewest
+        for number, (cpus, gpus) in enumerate(rooms):
+            count = min(missing, _on_one(resources, cpus, gpus))
+            missing -= count
+            rooms[number] = (
+                cpus - count * resources.cpus_per_worker,
+                gpus - count * resources.gpus_per_worker,
+            )
+    nodes = zip(capacity.nodes, rooms, strict=True)
+    free = tuple(Node(node.cpus, node.gpus, cpus, gpus) for node, (cpus, gpus) in nodes)
+    return Capacity(free, capacity.slots)
 
 
 def _workers(resources: Resources, places: Iterable[tuple[float, float]]) -> int:

@@ -1,5 +1,6 @@
 """The states of a submission: what its files say of it, judged, pure.
 
+QUEUED       it waits in the line for its cluster
 PENDING      taken by a process that has not begun an attempt yet
 RUNNING      a process works on it
 SUCCEEDED    it has ended well
@@ -8,7 +9,7 @@ CANCELLED    it was asked to end by `aigc job cancel`
 STOPPED      a signal has ended it
 INTERRUPTED  its process is gone without a word
 
-The words are those of Ray Jobs, and two more. Whatever has not succeeded goes on when it is
+The words are those of Ray Jobs, and some more. Whatever has not succeeded goes on when it is
 submitted again.
 """
 
@@ -18,7 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "STOPPED", "INTERRUPTED"]
+State = Literal[
+    "QUEUED", "PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "STOPPED", "INTERRUPTED"
+]
 STATES: tuple[State, ...] = get_args(State)
 
 CANCELLED_BY = "Cancelled"
@@ -54,7 +57,7 @@ class Standing:
     @property
     def has_ended(self) -> bool:
         """Whether nothing more will happen by itself."""
-        return self.state not in ("PENDING", "RUNNING")
+        return self.state not in ("QUEUED", "PENDING", "RUNNING")
 
 
 def judge(facts: Facts) -> Standing:

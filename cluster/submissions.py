@@ -171,7 +171,10 @@ def _read(run: RunFolder) -> Summary:
 
 
 def _handed(run: RunFolder) -> Standing | None:
-    """What the note of its handover says, as long as the process there has written nothing."""
+    """What is known of it as long as its process has written nothing: that it waits in line, or
+    what the note of its handover says."""
+    if is_held(run.ticket) and not (ticket := whole(run.ticket)).get("admitted"):
+        return Standing("QUEUED", str(ticket.get("reason") or "it has come to the line"))
     note = Handover.of(run)
     return note.standing if note is not None and note.is_news(run) else None
 

@@ -2,6 +2,7 @@
 
 datasets/NAME/VERSION/     manifest.json  shards  report.html  report.json
 runs/SUBMISSION/           see RunFolder
+line/                      the tickets of jobs that wait for a cluster, see cluster/line.py
 mlflow.db  mlartifacts/    the embedded tracking store, unless MLFLOW_TRACKING_URI is set
 aigc.db                    the store of decisions, unless AIGC_STORE is set
 """
@@ -137,6 +138,11 @@ class RunFolder:
     def handover(self) -> Path:
         """To which head the submission was handed, JSON."""
         return self.path / "handover.json"
+
+    @property
+    def ticket(self) -> Path:
+        """The submission's place in the line for a cluster, beside all others, JSON."""
+        return self.path.parent.parent / "line" / f"{self.submission}.json"
 
     @property
     def lock(self) -> Path:

@@ -72,6 +72,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
 """The code of a class holds for its subclasses, unless they have one of their own."""
 
 CODES_OF_STATES: dict[State, int] = {
+    "QUEUED": NOT_FINISHED,
     "PENDING": NOT_FINISHED,
     "RUNNING": NOT_FINISHED,
     "SUCCEEDED": DONE,

@@ -35,7 +35,7 @@ class Handing:
         hand_over(head, self.request, self.submission.run, as_document(self.submission.spec))
 
 
-def handing(submission: Submission, planning: Planning) -> Handing:
+def handing(submission: Submission, planning: Planning, priority: int) -> Handing:
     """The request for the submission. Raises PackageTooLarge."""
     package, run = pack(), submission.run
     environment = {
@@ -44,15 +44,20 @@ def handing(submission: Submission, planning: Planning) -> Handing:
     }
     name = job_name(run, planning.workspace)
     request = JobRequest(
-        name, entrypoint(submission, planning.workspace), environment, {"aigc": submission.id}
+        name,
+        entrypoint(submission, planning.workspace, priority),
+        environment,
+        {"aigc": submission.id},
     )
     return Handing(submission, request, package)
 
 
-def entrypoint(submission: Submission, workspace: Workspace) -> str:
+def entrypoint(submission: Submission, workspace: Workspace, priority: int) -> str:
     """The command that a process on the cluster runs, in the workspace that both sides see."""
     words = ["python", "-m", "jobs", "--workspace", str(workspace.root), "submit"]
     words += [str(submission.run.spec), "--on", "cluster", "--yes"]
+    if priority:
+        words += ["--priority", str(priority)]
     if submission.rerun_of is not None:
         words += ["--rerun-of", submission.rerun_of]
     return shlex.join(words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from aigc.errors import (
@@ -19,6 +19,7 @@ from aigc.errors import (
 from cluster.beside import beside
 from cluster.contact import delivering, waiting
 from cluster.errors import Cancelled, GateRefused, StoreUnavailable, TrackingUnavailable
+from cluster.line import turn
 from cluster.logs import logging_to
 from cluster.record import TrackedRun
 from cluster.registry import ModelVersion
@@ -84,6 +85,16 @@ def execute(submission: Submission, session: Session, wait: bool = False) -> Out
             outcome = JOBS[submission.spec.kind](attempt)
             ended = submission.finish(tracked, session, outcome)
     return submission.outcome(session) or ended
+
+
+def in_turn(
+    submission: Submission, session: Session, priority: int
+) -> AbstractContextManager[None]:
+    """Wait for the submission's turn on a place that others use, and keep it."""
+    if not session.place.shared:
+        return nullcontext()
+    resources = submission.spec.resources
+    return turn(submission.run, resources, session.place, priority, session.reporter.say)
 
 
 def _say_who_promoted(submission: Submission, session: Session) -> None:

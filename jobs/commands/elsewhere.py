@@ -41,7 +41,7 @@ def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
     show_plan(submission, planning)
     for name in staying():
         message(f"{name} holds a password and is not sent: set it on the cluster's nodes")
-    handed = handing(submission, planning)
+    handed = handing(submission, planning, asked.priority)
     if asked.dry_run:
         click.echo(as_json(handed.request.as_dict()))
         return

@@ -40,9 +40,9 @@ def looks(run: RunFolder) -> Iterator[Standing]:
     """
     look, said = _look(run), ""
     while not (present := look()).has_ended:
-        if present.state == "PENDING" and present.reason != said:
+        if present.state in ("QUEUED", "PENDING") and present.reason != said:
             said = present.reason
-            message(f"{run.submission}: PENDING, {said}")
+            message(f"{run.submission}: {present.state}, {said}")
         yield present
         time.sleep(POLL_SECONDS)
     yield present

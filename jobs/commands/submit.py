@@ -25,6 +25,7 @@ class Asked:
     remembers if it is another one."""
 
     place: str
+    priority: int
     insecure: bool
     detach: bool
     dry_run: bool
@@ -63,6 +64,13 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
             help="Talk to a head without TLS or token: whoever is on the way, or reaches it, may "
             "read and run anything.",
         ),
+        click.option(
+            "--priority",
+            type=click.IntRange(-100, 100),
+            default=0,
+            metavar="N",
+            help="Among the jobs that wait for the same cluster the highest comes first.",
+        ),
         where_option,
         click.option(
             "--set",
@@ -76,7 +84,7 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-_WORDS = ("place", "insecure", "detach", "dry_run", "yes", "output")
+_WORDS = ("place", "priority", "insecure", "detach", "dry_run", "yes", "output")
 
 
 @click.command()
@@ -142,7 +150,7 @@ def _run(invocation: Invocation, source: Source, asked: Asked) -> None:
     """On a place of this process."""
     from cluster.contact import in_contact
     from jobs.progress import Reporter
-    from jobs.run import execute, require_passed
+    from jobs.run import execute, in_turn, require_passed
     from jobs.session import open_session
     from jobs.spec import check
     from jobs.submission import prepare
@@ -155,7 +163,7 @@ def _run(invocation: Invocation, source: Source, asked: Asked) -> None:
         return
     if not asked.yes and sys.stdin.isatty():
         click.confirm("Run it?", default=True, abort=True, err=True)
-    with session.place, in_contact(session.tracking):
+    with session.place, in_turn(submission, session, asked.priority), in_contact(session.tracking):
         outcome = execute(submission, session)
     show_one(outcome, asked.output)
     for command in next_commands(outcome, session):

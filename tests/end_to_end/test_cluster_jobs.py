@@ -303,6 +303,33 @@ def test_an_elastic_training_goes_on_with_the_nodes_there_are(
     gains(run, 200)
 
 
+@pytest.mark.slow
+def test_jobs_wait_in_line_and_come_to_their_turn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ray_head(resources='{"job_slot": 1}') as own:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", own.token or "")
+        jobs = Jobs(tmp_path / "workspace", own, capsys)
+        import_dataset(jobs.workspace.datasets, "digits")
+        first = jobs.at_work("name=first", "resources.workers=1")
+        for name, priority in (("second", 0), ("third", 0), ("urgent", 9)):
+            words = ("--detach", "--priority", str(priority))
+            assert jobs.submit(*LONG, f"name={name}", "resources.workers=1", words=words)[0] == 0
+        runs = {run.submission.partition("-")[0]: run for run in jobs.workspace.runs()}
+        for name in ("second", "third", "urgent"):
+            until(lambda name=name: standing(runs[name]).state == "QUEUED")  # type: ignore[misc]
+        assert "all 1 job slots" in jobs.status(runs["second"])["reason"]
+
+        assert jobs.say("job", "cancel", runs["third"].submission)[0] == 0
+        assert jobs.status(runs["third"])["state"] == "CANCELLED"
+        assert jobs.say("job", "cancel", first.submission)[0] == 0
+        until(lambda: standing(runs["urgent"]).state == "RUNNING")
+        assert standing(runs["second"]).state == "QUEUED"
+        assert jobs.say("job", "cancel", runs["urgent"].submission)[0] == 0
+        until(lambda: standing(runs["second"]).state == "RUNNING")
+        jobs.stop_all()
+
+
 def test_a_head_that_is_gone_before_a_job_has_begun(jobs: Jobs) -> None:
     run = jobs.workspace.run("never-begun")
     run.path.mkdir(parents=True)
