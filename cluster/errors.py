@@ -13,6 +13,7 @@ FactoryError (aigc.errors)
     ├── ModelNotFound           the registry has no such model or version
     │   └── NoChampion          the model is there, but nobody has promoted a version
     ├── GateRefused             the figures do not pass the gates
+    ├── WorkspaceNotFound       there is no workspace where one was named
     ├── SubmissionNotFound      the workspace has no such submission
     ├── LogNotFound             the submission has no such log
     ├── StoreUnavailable        the store of decisions does not answer
@@ -73,6 +74,10 @@ class NoChampion(ModelNotFound):
 
 class GateRefused(ClusterError):
     """The figures do not pass the gates."""
+
+
+class WorkspaceNotFound(ClusterError):
+    """There is no workspace where one was named."""
 
 
 class SubmissionNotFound(ClusterError):

@@ -30,6 +30,7 @@ from cluster.errors import (
     LogNotFound,
     ModelNotFound,
     SubmissionNotFound,
+    WorkspaceNotFound,
 )
 from cluster.states import State
 
@@ -49,6 +50,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     Preempted: NOT_FINISHED,
     DatasetNotFound: 102,
     ModelNotFound: 102,
+    WorkspaceNotFound: 102,
     SubmissionNotFound: 102,
     LogNotFound: 102,
     Cancelled: CANCELLED,

@@ -48,7 +48,7 @@ def list_(invocation: Invocation, state: State | None, limit: int | None, output
     """
     from cluster.submissions import summaries
 
-    found = summaries(invocation.open(), state, limit)
+    found = summaries(invocation.look(), state, limit)
     records = [_listed(each, output) for each in found]
     show_list(records, COLUMNS, output, "No submissions yet. Make one with: aigc submit SPEC")
 
@@ -61,7 +61,7 @@ def status(invocation: Invocation, submission: str, output: Output) -> None:
     """Show a submission: its state and why, how far it is, its last figures, its files."""
     from cluster.submissions import details, find
 
-    workspace = invocation.open()
+    workspace = invocation.look()
     run = find(workspace, submission)
     show_one(_shown(details(run, workspace), run), output)
 
@@ -81,7 +81,7 @@ def logs(
 
     if rank is not None and everyone:
         raise click.UsageError("--rank and --all exclude each other")
-    run = find(context.obj.open(), submission)
+    run = find(context.obj.look(), submission)
     who = None if everyone else "driver" if rank is None else f"worker-{rank}"
     reader = LogReader(run.logs, who)
     if not follow:
@@ -104,7 +104,7 @@ def wait(context: click.Context, submission: str, timeout: float | None) -> None
     """Wait until a submission has ended, and end with its exit code; with 101 at the timeout."""
     from cluster.submissions import find, standing
 
-    run = find(context.obj.open(), submission)
+    run = find(context.obj.look(), submission)
     last = time.monotonic() + (float("inf") if timeout is None else timeout)
     with _going_on(run):
         while not (present := standing(run)).has_ended:
@@ -132,7 +132,7 @@ def cancel(invocation: Invocation, submission: str, grace: float) -> None:
     from cluster.cancellation import close_record
     from cluster.submissions import find, standing
 
-    workspace = invocation.open()
+    workspace = invocation.look()
     run = find(workspace, submission)
     message(f"{run.submission} is asked to end, and has {grace:g} s for it")
     how = end(run, grace)
@@ -165,7 +165,7 @@ def rerun(
     from cluster.submissions import find
     from jobs.spec import source_of
 
-    run = find(invocation.open(), submission)
+    run = find(invocation.look(), submission)
     source = source_of(run.spec, settings)
     run_source(invocation, source, place, dry_run, yes, output, run.submission)
 
