@@ -15,7 +15,7 @@ from typing import Literal
 
 import psutil
 
-from aigc.data.files import write_json
+from aigc.data.files import write_json, write_text
 from cluster.errors import AlreadyRunning, Cancelled, CannotCancel
 from cluster.holder import Holder, is_held, signed
 from cluster.journal import now
@@ -40,14 +40,14 @@ def cancel(run: RunFolder, grace: float, waits: Callable[[], None] = lambda: Non
     _require_cancellable(run)
     write_json(run.cancel, {"time": now(), "by": getpass.getuser()})
     # Of two that stop a training the file is the one that reaches other machines.
-    run.stop.touch()
+    write_text(run.stop, "")
     holder = signed(run.lock)
     _signal(run, holder, signal.SIGTERM)
     if _left_within(run, grace, waits):
         left: dict[State, How] = {"CANCELLED": "asked", "INTERRUPTED": "forced"}
         return left.get(standing(run).state, "too late")
-    _signal(run, holder, signal.SIGKILL)
-    if not _left_within(run, DEATH_SECONDS if _is_reachable(holder) else 0, waits):
+    is_sent = _signal(run, holder, signal.SIGKILL)
+    if not _left_within(run, DEATH_SECONDS if is_sent else 0, waits):
         where = f"a process of {holder.host}" if holder else "a process that is not known"
         raise CannotCancel(
             f"{run.submission} is still held by {where} after {grace:g} s",
@@ -90,16 +90,17 @@ def _require_cancellable(run: RunFolder) -> None:
         )
 
 
-def _is_reachable(holder: Holder | None) -> bool:
-    return holder is not None and holder.is_near
+def _signal(run: RunFolder, holder: Holder | None, sent: signal.Signals) -> bool:
+    """Send a signal to the process that holds the submission, if it is the one that signed.
 
-
-def _signal(run: RunFolder, holder: Holder | None, sent: signal.Signals) -> None:
-    """Send a signal to the process that holds the submission, if it is the one that signed."""
+    Returns whether there was one to send it to.
+    """
     process = holder.process() if holder else None
-    if process is not None and is_held(run.lock) and signed(run.lock) == holder:
-        with suppress(psutil.Error):
-            process.send_signal(sent)
+    if process is None or not is_held(run.lock) or signed(run.lock) != holder:
+        return False
+    with suppress(psutil.Error):
+        process.send_signal(sent)
+    return True
 
 
 def _left_within(run: RunFolder, seconds: float, waits: Callable[[], None]) -> bool:

@@ -20,7 +20,8 @@ from cluster.tracking import Tracking
 POINTS = 1500
 DYING = """
 import os, pathlib, sys
-from cluster.delivery import Delivery, Cursor
+from cluster.cursor import Cursor
+from cluster.delivery import Delivery
 from cluster.tracking import Tracking
 from cluster.workspace import Workspace
 
