@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from cluster.submissions import Details, Summary
     from cluster.workspace import RunFolder
 
-COLUMNS = ("id", "kind", "name", "state", "progress", "started", "ended")
+COLUMNS = ("id", "kind", "state", "progress", "started", "ended")
+"""Without the name, with which the id begins."""
 POLL_SECONDS = 0.5
 """Between two looks at a submission that is waited for or followed."""
 GRACE_SECONDS = 60.0
