@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import servers
 import torch
+from hypothesis import HealthCheck, settings
 from mlflow_server import MlflowServer, mlflow_server
 from numbered import Numbered, make_numbered
 from proxy import Proxy
@@ -21,6 +22,10 @@ from servers import CannotRun, Postgres
 import cluster  # noqa: F401  # Ray reads what it sets: before a test imports Ray
 from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ours")
 
 
 @pytest.fixture(autouse=True, scope="session")
