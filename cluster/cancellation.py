@@ -9,7 +9,6 @@ from __future__ import annotations
 import getpass
 import signal
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 
@@ -27,15 +26,15 @@ POLL_SECONDS = 0.1
 DEATH_SECONDS = 10.0
 """Within which a process that is ended by force has to be gone."""
 
-How = Literal["asked", "forced", "too late"]
-"""It left when it was asked, was ended by force, or had ended otherwise before it heard of it."""
+How = Literal["asked", "gone", "forced", "too late"]
+"""It left as it was asked, died without a word, was ended by force, or had ended otherwise before
+it heard of it."""
 
 
-def cancel(run: RunFolder, grace: float, waits: Callable[[], None] = lambda: None) -> How:
-    """Ask a submission to end, give it `grace` seconds, and end it by force then.
+def ask(run: RunFolder) -> Holder | None:
+    """Ask a submission to end. Returns who holds it, as far as that is known.
 
-    `waits` is called now and then in the meantime. Raises CannotCancel when it has ended, when it
-    is a trial, and when it is neither gone after the grace nor a process of this machine.
+    Raises CannotCancel when it has ended and when it is a trial, and WorkspaceUnwritable.
     """
     _require_cancellable(run)
     write_json(run.cancel, {"time": now(), "by": getpass.getuser()})
@@ -43,21 +42,31 @@ def cancel(run: RunFolder, grace: float, waits: Callable[[], None] = lambda: Non
     write_text(run.stop, "")
     holder = signed(run.lock)
     _signal(run, holder, signal.SIGTERM)
-    if _left_within(run, grace, waits):
-        left: dict[State, How] = {"CANCELLED": "asked", "INTERRUPTED": "forced"}
-        return left.get(standing(run).state, "too late")
-    is_sent = _signal(run, holder, signal.SIGKILL)
-    if not _left_within(run, DEATH_SECONDS if is_sent else 0, waits):
+    return holder
+
+
+def see_off(run: RunFolder, holder: Holder | None, grace: float) -> How:
+    """Give a submission that is asked to end `grace` seconds, and end its `holder` by force then.
+
+    Raises CannotCancel when it is neither gone after the grace nor held by a process of this
+    machine.
+    """
+    is_forced = not _left_within(run, grace) and _signal(run, holder, signal.SIGKILL)
+    if not _left_within(run, DEATH_SECONDS if is_forced else 0):
         where = f"a process of {holder.host}" if holder else "a process that is not known"
         raise CannotCancel(
             f"{run.submission} is still held by {where} after {grace:g} s",
             "It has been asked to stop: wait for it with a longer --grace, or cancel it there",
         )
-    return "forced"
+    left: dict[State, How] = {
+        "CANCELLED": "asked",
+        "INTERRUPTED": "forced" if is_forced else "gone",
+    }
+    return left.get(standing(run).state, "too late")
 
 
 def close_record(workspace: Workspace, run: RunFolder) -> str | None:
-    """Close the record of a submission that was ended by force, and deliver it.
+    """Close the record of a submission that was cancelled and left it open, and deliver it.
 
     Returns what keeps MLflow from hearing of it now, if anything does.
     """
@@ -103,12 +112,11 @@ def _signal(run: RunFolder, holder: Holder | None, sent: signal.Signals) -> bool
     return True
 
 
-def _left_within(run: RunFolder, seconds: float, waits: Callable[[], None]) -> bool:
+def _left_within(run: RunFolder, seconds: float) -> bool:
     """Whether nobody holds the submission any more after at most so many seconds."""
     last = time.monotonic() + seconds
     while is_held(run.lock):
         if time.monotonic() >= last:
             return False
-        waits()
         time.sleep(POLL_SECONDS)
     return True

@@ -26,6 +26,12 @@ COLUMNS = ("id", "kind", "state", "progress", "started", "ended")
 POLL_SECONDS = 0.5
 """Between two looks at a submission that is waited for or followed."""
 GRACE_SECONDS = 60.0
+LEAVINGS = {
+    "gone": "its process died without a word",
+    "forced": "its process did not leave, and was ended by force",
+    "too late": "it ended before it heard of it",
+}
+"""What is said of how a submission has left, but for the way that it was asked to."""
 
 
 @click.group()
@@ -89,7 +95,7 @@ def logs(
         reader.require()
         _print_new(reader)
         return
-    with _going_on(run):
+    with _going_on(run, _to_cancel(run)):
         while not (present := standing(run)).has_ended:
             _print_new(reader)
             time.sleep(POLL_SECONDS)
@@ -107,7 +113,7 @@ def wait(context: click.Context, submission: str, timeout: float | None) -> None
 
     run = find(context.obj.look(), submission)
     last = time.monotonic() + (float("inf") if timeout is None else timeout)
-    with _going_on(run):
+    with _going_on(run, _to_cancel(run)):
         while not (present := standing(run)).has_ended:
             if time.monotonic() >= last:
                 message(f"{run.submission} has not ended after {timeout:g} s: {present.reason}")
@@ -129,18 +135,21 @@ def wait(context: click.Context, submission: str, timeout: float | None) -> None
 @click.pass_obj
 def cancel(invocation: Invocation, submission: str, grace: float) -> None:
     """Ask a submission to end; a training saves its state first, from which a rerun goes on."""
-    from cluster.cancellation import cancel as end
-    from cluster.cancellation import close_record
+    from cluster.cancellation import ask, close_record, see_off
     from cluster.submissions import find, standing
 
     workspace = invocation.look()
     run = find(workspace, submission)
+    holder = ask(run)
     message(f"{run.submission} is asked to end, and has {grace:g} s for it")
-    how = end(run, grace)
-    if how == "forced":
-        message("its process did not leave, and was ended by force")
-        if reason := close_record(workspace, run):
-            message(f"{reason}; MLflow hears of it by: aigc track sync {run.submission}")
+    with _going_on(
+        run, f"nobody ends it by force now; to wait for it: aigc job wait {run.submission}"
+    ):
+        how = see_off(run, holder, grace)
+    if how in LEAVINGS:
+        message(LEAVINGS[how])
+    if how in ("gone", "forced") and (reason := close_record(workspace, run)):
+        message(f"{reason}; MLflow hears of it by: aigc track sync {run.submission}")
     present = standing(run)
     message(f"{run.submission}: {present.state}, {present.reason}")
 
@@ -172,13 +181,23 @@ def rerun(
 
 
 @contextmanager
-def _going_on(run: RunFolder) -> Iterator[None]:
-    """Say at Ctrl-C that the job does not end with this command."""
+def _going_on(run: RunFolder, hint: str) -> Iterator[None]:
+    """Say at Ctrl-C that the job does not end with this command, unless it has ended just now."""
+    from cluster.submissions import standing
+
     try:
         yield
     except KeyboardInterrupt:
-        message(f"{run.submission} goes on; to end it: aigc job cancel {run.submission}")
+        present = standing(run)
+        if present.has_ended:
+            message(f"{run.submission}: {present.state}, {present.reason}")
+        else:
+            message(f"{run.submission} goes on: {present.reason}; {hint}")
         click.get_current_context().exit(INTERRUPTED)
+
+
+def _to_cancel(run: RunFolder) -> str:
+    return f"to end it: aigc job cancel {run.submission}"
 
 
 def _leave(context: click.Context, run: RunFolder, present: Standing) -> None:

@@ -148,7 +148,7 @@ def test_a_job_is_seen_from_its_begin_to_its_end(jobs: Jobs) -> None:
     assert jobs.data("status", run.submission)["run_id"] is not None
     code, _, err = jobs.say("cancel", run.submission)
     assert code == 2
-    assert "has ended already: SUCCEEDED" in err
+    assert err.startswith(f"error: {run.submission} has ended already: SUCCEEDED")
 
 
 def test_a_job_that_fails_says_why(jobs: Jobs) -> None:
@@ -197,6 +197,15 @@ def test_a_cancelled_training_saves_its_state_and_goes_on_by_a_rerun(jobs: Jobs)
 def test_what_does_not_leave_is_ended_by_force(jobs: Jobs) -> None:
     run = jobs.running()
     jobs.children[0].send_signal(signal.SIGSTOP)
+    impatient = jobs.child("job", "cancel", run.submission)
+    assert impatient.stderr is not None
+    asked = impatient.stderr.readline()
+    assert asked == f"{run.submission} is asked to end, and has 60 s for it\n"
+    impatient.send_signal(signal.SIGINT)
+    said = impatient.communicate(timeout=30)[1]
+    assert impatient.returncode == 130
+    assert f"{run.submission} goes on: it is asked to stop; nobody ends it by force now" in said
+    assert jobs.children[0].poll() is None
     code, _, err = jobs.say("cancel", run.submission, "--grace", "0.5")
 
     assert code == 0, err
@@ -267,7 +276,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(jobs: Jobs) -> None:
         waiter.send_signal(signal.SIGINT)
         said = waiter.communicate(timeout=30)[1]
         assert waiter.returncode == 130
-        assert f"{run.submission} goes on" in said
+        assert f"{run.submission} goes on: it is at work; to end it: aigc job cancel" in said
     assert standing(run).state == "RUNNING"
 
 
