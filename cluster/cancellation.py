@@ -1,15 +1,14 @@
 """Ending the attempt of a submission: it is asked to, and after a while it is made to.
 
 It is asked by a file, which reaches other machines, too. Asked, a training saves its state first;
-any other job, and a training that cannot save, closes its record and leaves. What is ended by force
-is closed here.
+any other job, and a training that cannot save, closes its record and leaves. One that a head has
+not begun is ended by that head. What is ended by force is closed here.
 """
 
 from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 
@@ -28,37 +27,48 @@ POLL_SECONDS = 0.1
 DEATH_SECONDS = 20.0
 """Within which a process that is ended by force has to be gone."""
 
-How = Literal["asked", "forced", "too late"]
-"""It left when it was asked, was ended by force, or had ended otherwise before it heard of it."""
+How = Literal["asked", "gone", "forced", "too late"]
+"""It left as it was asked, died without a word, was ended by force, or had ended otherwise before
+it heard of it."""
 
 
-def cancel(run: RunFolder, grace: float, waits: Callable[[], None] = lambda: None) -> How:
-    """Ask a submission to end, give it `grace` seconds, and end it by force then.
+def ask(run: RunFolder) -> Holder | None:
+    """Ask a submission to end. Returns who holds it, as far as that is known.
 
-    `waits` is called now and then in the meantime. One that a head has not begun yet is ended by
-    that head. Raises CannotCancel when it has ended, when it is a trial, and when it is neither
-    gone after the grace nor a process of this machine or of a head; HeadUnavailable.
+    Raises CannotCancel when it has ended and when it is a trial, WorkspaceUnwritable, and
+    HeadUnavailable when only a head could end it.
     """
     _require_cancellable(run)
-    if not _has_process(run) and _stopped_there(run):
-        return "asked"
-    holder = signed(run.lock)
-    if _left_within(run, grace, waits, asked=True):
-        note_cancelled(run)
-        left: dict[State, How] = {"CANCELLED": "asked", "INTERRUPTED": "forced"}
-        return left.get(standing(run).state, "too late")
-    reachable = _killed(run, holder) or _stopped_there(run)
-    if not _left_within(run, DEATH_SECONDS if reachable else 0, waits):
+    if _has_process(run) or not _stopped_there(run):
+        _write(run)
+    return signed(run.lock)
+
+
+def see_off(run: RunFolder, holder: Holder | None, grace: float) -> How:
+    """Give a submission that is asked to end `grace` seconds, and end its `holder` by force then.
+
+    Raises CannotCancel when it is neither gone after the grace nor held by a process of this
+    machine or of a head, and HeadUnavailable.
+    """
+    is_forced = not _left_within(run, grace, asked=True) and (
+        _killed(run, holder) or _stopped_there(run)
+    )
+    if not _left_within(run, DEATH_SECONDS if is_forced else 0):
         where = f"a process of {holder.host}" if holder else "a process that is not known"
         raise CannotCancel(
             f"{run.submission} is still held by {where} after {grace:g} s",
             "It has been asked to stop: wait for it with a longer --grace, or cancel it there",
         )
-    return "forced"
+    note_cancelled(run)
+    left: dict[State, How] = {
+        "CANCELLED": "asked",
+        "INTERRUPTED": "forced" if is_forced else "gone",
+    }
+    return left.get(standing(run).state, "too late")
 
 
 def close_record(workspace: Workspace, run: RunFolder) -> str | None:
-    """Close the record of a submission that was ended by force, and deliver it.
+    """Close the record of a submission that was cancelled and left it open, and deliver it.
 
     Returns what keeps MLflow from hearing of it now, if anything does.
     """
@@ -91,14 +101,19 @@ def _require_cancellable(run: RunFolder) -> None:
         )
 
 
+def _write(run: RunFolder) -> None:
+    write_json(run.cancel, {"time": now(), "by": getpass.getuser()})
+
+
 def _killed(run: RunFolder, holder: Holder | None) -> bool:
-    """Kill the process that holds the submission, if it is the one that signed; False for one of
-    another machine."""
+    """Kill the process that holds the submission, if it is the one that signed; whether it could
+    be."""
     process = holder.process() if holder else None
-    if process is not None and is_held(run.lock) and signed(run.lock) == holder:
-        with suppress(psutil.Error):
-            process.kill()
-    return holder is not None and holder.is_near
+    if process is None or not is_held(run.lock) or signed(run.lock) != holder:
+        return False
+    with suppress(psutil.Error):
+        process.kill()
+    return True
 
 
 def _stopped_there(run: RunFolder) -> bool:
@@ -117,19 +132,16 @@ def _has_process(run: RunFolder) -> bool:
     return is_held(run.lock) or is_held(run.ticket)
 
 
-def _left_within(
-    run: RunFolder, seconds: float, waits: Callable[[], None], asked: bool = False
-) -> bool:
-    """Whether nobody holds the submission any more after at most so many seconds.
+def _left_within(run: RunFolder, seconds: float, asked: bool = False) -> bool:
+    """Whether no process has the submission any more after at most so many seconds.
 
-    If it is to be `asked`, the file says so all the time: an attempt that begins takes it away.
+    If it is `asked`, the file says so all the time: an attempt that begins takes it away.
     """
     last = time.monotonic() + seconds
     while _has_process(run):
         if asked and not run.cancel.exists():
-            write_json(run.cancel, {"time": now(), "by": getpass.getuser()})
+            _write(run)
         if time.monotonic() >= last:
             return False
-        waits()
         time.sleep(POLL_SECONDS)
     return True

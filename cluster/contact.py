@@ -6,7 +6,6 @@ one call then: nothing but a thread ever waits for it.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +23,12 @@ from tenacity import (
 
 from aigc.errors import DataError, FactoryError
 from cluster.beside import beside
-from cluster.delivery import OPEN, Cursor, Delivery
+from cluster.cursor import OPEN, Cursor
+from cluster.delivery import Delivery
 from cluster.errors import AlreadyRunning, RunMissing, TrackingUnavailable
-from cluster.journal import JournalReader
+from cluster.journal import JournalReader, damaged
 from cluster.record import TrackedRun
+from cluster.tails import whole
 from cluster.tracking import Tracking
 from cluster.workspace import RunFolder
 
@@ -169,7 +170,8 @@ def _waiting(run: RunFolder, cursor: Cursor) -> int:
         for _ in JournalReader(run.outbox, cursor.outbox):
             waits += 1
         for entry in JournalReader(run.journal, cursor.journal):
-            waits += len(entry.get("figures", "."))
+            figures = entry.get("figures")
+            waits += len(figures) if isinstance(figures, dict) else 1
     return waits
 
 
@@ -178,7 +180,10 @@ def _standing(run: RunFolder) -> tuple[int, str | None, str | None]:
     begun, store, status = 0, None, None
     for entry in JournalReader(run.outbox):
         if "begin" in entry:
-            begun, store, status = begun or entry["time"], entry["begin"]["store"], OPEN
+            try:
+                begun, store, status = begun or int(entry["time"]), entry["begin"]["store"], OPEN
+            except (KeyError, TypeError, ValueError) as error:
+                raise damaged(run.outbox, "begins no attempt, though it says so") from error
         status = entry.get("end", status)
     return begun, store, status
 
@@ -198,11 +203,7 @@ def _reap(tracking: Tracking, run: RunFolder) -> None:
 
 def _outcome_store(run: RunFolder) -> str | None:
     """The store that the submission's outcome was recorded for, if it has ended well."""
-    try:
-        store: str | None = json.loads(run.outcome.read_bytes()).get("store")
-    except (OSError, ValueError):
-        return None
-    return store
+    return whole(run.outcome).get("store")
 
 
 def _patiently(

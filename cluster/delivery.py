@@ -13,9 +13,8 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlflow.entities import Dataset as MlflowDataset
@@ -25,6 +24,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES, MLFLOW_PARENT_RUN_ID
 from PIL import Image, UnidentifiedImageError
 
 from aigc.data.files import write_json
+from aigc.errors import first_line
+from cluster.cursor import OPEN, Cursor
 from cluster.errors import (
     ClusterError,
     ModelNotFound,
@@ -33,7 +34,7 @@ from cluster.errors import (
     TrackingUnavailable,
 )
 from cluster.evaluation import Evaluation
-from cluster.journal import Entry, JournalReader, Lines, whole_bytes
+from cluster.journal import Entry, JournalReader, Lines, is_count
 from cluster.judgement import Gates
 from cluster.ledger import Cause
 from cluster.promotion import promote
@@ -44,43 +45,10 @@ from cluster.workspace import RunFolder, exclusive
 BATCH_POINTS = 1000
 BATCH_PARAMS = 100
 """What MLflow takes in one call."""
-OPEN = "RUNNING"
 BEGUN_TAG = "aigc.begun"
 """A word of its own for each begin: by it two runs are known to be one that was made twice."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Cursor:
-    """How far the delivery to one store got: bytes of outbox and journal, and the run's status."""
-
-    store: str
-    run_id: str | None = None
-    status: str | None = None
-    outbox: int = 0
-    journal: int = 0
-
-    @classmethod
-    def of(cls, run: RunFolder, store: str) -> Cursor:
-        """What is noted; nothing is delivered when it was another store, or other files."""
-        try:
-            noted = cls(**json.loads(run.delivered.read_bytes()))
-            if noted.store != store or noted.outbox > whole_bytes(run.outbox):
-                return cls(store)
-            if noted.journal > whole_bytes(run.journal):
-                noted.journal = 0
-        except (OSError, ValueError, TypeError):
-            return cls(store)
-        return noted
-
-    def is_behind(self, run: RunFolder) -> bool:
-        """Whether something waits."""
-        return self.outbox < whole_bytes(run.outbox) or self.journal < whole_bytes(run.journal)
-
-    def note(self, run: RunFolder) -> None:
-        """Write it down."""
-        write_json(run.delivered, asdict(self))
 
 
 class Delivery:
@@ -129,7 +97,7 @@ class Delivery:
         journal, points = JournalReader(self._run.journal, cursor.journal), list[Metric]()
         read = journal.offset
         for entry in journal:
-            added = _points(entry)
+            added = self._points_or_none(entry)
             if points and len(points) + len(added) > BATCH_POINTS:
                 # Before this entry, so that no batch is cut into a whole one and a few points.
                 self._log(points)
@@ -155,13 +123,21 @@ class Delivery:
         try:
             if send is None:
                 raise TrackingRefused(f"this version knows no entry of {', '.join(entry)}")
-            send(self, entry)
+            with _sound(entry):
+                send(self, entry)
             self.entries += 1
         except (TrackingRefused, ModelNotFound) as refusal:
             if send is Delivery._begin:
                 raise TrackingUnavailable(refusal.what, refusal.next_step) from refusal
             self._require_run()
             self._put_aside(entry, refusal)
+
+    def _points_or_none(self, entry: Entry) -> list[Metric]:
+        try:
+            return _points(entry)
+        except TrackingRefused as refusal:
+            self._put_aside(entry, refusal)
+            return []
 
     def _put_aside(self, entry: Entry, refusal: ClusterError) -> None:
         log.warning("%s: %s", self._run.submission, refusal)
@@ -334,9 +310,28 @@ _KINDS: dict[str, Callable[[Delivery, Entry], None]] = {
 """What an entry can be, by the key that only it has."""
 
 
+@contextmanager
+def _sound(entry: Entry) -> Iterator[None]:
+    """Turn what comes of an entry of another shape than we write into TrackingRefused."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        kinds, why = ", ".join(entry)[:60], f"{type(error).__name__}: {first_line(error)}"
+        raise TrackingRefused(f"a damaged entry of {kinds}: {why[:120]}") from error
+
+
 def _points(entry: Entry) -> list[Metric]:
-    figures = entry.get("figures", {})
-    return [Metric(name, value, entry["time"], entry["step"]) for name, value in figures.items()]
+    """The points of an entry. Raises TrackingRefused where it is damaged."""
+    with _sound(entry):
+        figures = entry.get("figures", {})
+        time, step = (_count(entry[key]) for key in ("time", "step"))
+        return [Metric(name, float(value), time, step) for name, value in figures.items()]
+
+
+def _count(value: object) -> int:
+    if not is_count(value):
+        raise TypeError(f"{value!r:.40} is no whole number of 64 bits")
+    return value
 
 
 def _there(path: Path) -> Path:

@@ -18,6 +18,7 @@ FactoryError (aigc.errors)
     ├── HeadDiffers             the head runs another version of Ray
     ├── PackageTooLarge         the code is more than a head takes
     ├── LogLost                 nobody can say any more how a job goes on
+    ├── WorkspaceNotFound       there is no workspace where one was named
     ├── SubmissionNotFound      the workspace has no such submission
     ├── LogNotFound             the submission has no such log
     ├── StoreUnavailable        the store of decisions does not answer
@@ -98,6 +99,10 @@ class PackageTooLarge(ClusterError):
 
 class LogLost(ClusterError):
     """Nobody can say any more how a job goes on: it may well do so."""
+
+
+class WorkspaceNotFound(ClusterError):
+    """There is no workspace where one was named."""
 
 
 class SubmissionNotFound(ClusterError):

@@ -34,7 +34,7 @@ class Holder:
         """The process itself, unless it is gone or elsewhere. Signals sent by it reach no other."""
         if not self.is_near:
             return None
-        with suppress(psutil.Error):
+        with suppress(psutil.Error, ValueError):  # the latter of a number that no process has
             found = psutil.Process(self.pid)
             if abs(found.create_time() - self.started) < CLOCK_SECONDS:
                 return found
@@ -60,8 +60,9 @@ def unsign(lock: IO[str]) -> None:
 def signed(lock: Path) -> Holder | None:
     """Who has signed the lock, if anybody has. Only as true as the lock is held."""
     try:
-        return Holder(**json.loads(lock.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        found = json.loads(lock.read_bytes())
+        return Holder(str(found["host"]), int(found["pid"]), float(found["started"]))
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 

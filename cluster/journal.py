@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from aigc.data.files import unwritable
 from aigc.errors import DataError
@@ -79,10 +79,10 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self._lines = Lines(path)
         self._last = {"figures": -1, "picture": -1}
         for entry in JournalReader(path):
-            self._last["figures" if "figures" in entry else "picture"] = entry["step"]
+            self._last["figures" if "figures" in entry else "picture"] = _step_of(entry, path)
+        self._lines = Lines(path)
         self._done = threading.Event()
         self._refusal: Exception | None = None
         self._syncing = threading.Thread(target=self._sync_on, name="journal-sync", daemon=True)
@@ -138,7 +138,7 @@ class JournalReader:
 
     def __iter__(self) -> Iterator[Entry]:
         """The complete entries from `offset` on, one in memory at a time. Raises DataError."""
-        if not self.path.exists():
+        if not self.path.is_file():
             return
         with self.path.open("rb") as file:
             file.seek(self.offset)
@@ -156,13 +156,10 @@ class JournalReader:
     def _parsed(self, line: bytes) -> Entry:
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             entry = None
         if not isinstance(entry, dict):
-            raise DataError(
-                f"the journal {self.path} holds a line that is no JSON object",
-                "Remove the line; the other entries stay",
-            )
+            raise damaged(self.path, "is no JSON object")
         return entry
 
 
@@ -173,13 +170,42 @@ def following(journal: Path, hear: Callable[[list[Entry]], None]) -> Iterator[No
 
     def follow(halt: threading.Event) -> None:
         going_on = True
-        while going_on:
-            going_on = not halt.wait(FOLLOW_SECONDS)
-            if entries := reader.new():
-                hear(entries)
+        # Whoever writes a journal that is damaged raises the same.
+        with suppress(DataError):
+            while going_on:
+                going_on = not halt.wait(FOLLOW_SECONDS)
+                if entries := reader.new():
+                    hear(entries)
 
     with beside(follow, "journal-follower"):
         yield
+
+
+def damaged(path: Path, how: str) -> DataError:
+    """The error of a file of JSON lines of which one `how`."""
+    return DataError(
+        f"the journal {path} holds a line that {how}", "Remove the line; the other entries stay"
+    )
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number of 64 bits: what has more is damage, and breaks arithmetic."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def is_report(entry: Entry) -> bool:
+    """Whether it has the figures of a step, and no damage."""
+    figures = entry.get("figures")
+    if not isinstance(figures, dict) or not all(is_count(entry.get(k)) for k in ("step", "time")):
+        return False
+    return all(isinstance(each, int | float) for each in figures.values())
+
+
+def _step_of(entry: Entry, path: Path) -> int:
+    step = entry.get("step")
+    if not is_count(step):
+        raise damaged(path, "says no step")
+    return step
 
 
 def now() -> int:
@@ -190,7 +216,7 @@ def now() -> int:
 def whole_bytes(path: Path) -> int:
     """How many bytes of the file are whole lines: a writer that was killed may have left half a
     one. 0 when there is no file."""
-    if not path.exists():
+    if not path.is_file():
         return 0
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)

@@ -160,9 +160,7 @@ class Lineage:
 
 def open_lineage(workspace: Workspace) -> Lineage:
     """The lineage of a workspace. Raises TrackingUnavailable."""
-    store = workspace.embedded_store
-    if store is not None and not store.exists():
-        # Nothing was trained here yet, and asking makes no store.
+    if not workspace.has_tracking:  # nothing was trained here yet
         return Lineage(workspace)
     tracking = Tracking(workspace)
     with answered():

@@ -32,7 +32,7 @@ class LogReader:
 
     def require(self) -> None:
         """Raises LogNotFound where there is nothing to read."""
-        if any(path.exists() for path in self._files()):
+        if any(path.is_file() for path in self._files()):
             return
         there = ", ".join(path.stem for path in self._all())
         raise LogNotFound(

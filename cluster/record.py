@@ -22,7 +22,8 @@ from typing import Any
 
 from aigc.data.catalog import Dataset
 from aigc.errors import first_line
-from cluster.delivery import BEGUN_TAG, Cursor, Delivery
+from cluster.cursor import Cursor
+from cluster.delivery import BEGUN_TAG, Delivery
 from cluster.errors import TrackingUnavailable
 from cluster.evaluation import Evaluation
 from cluster.journal import Lines, now

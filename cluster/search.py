@@ -193,7 +193,7 @@ def _kept(file: Path, tune: Tune) -> tuple[list[Trial], float]:
         if not all(_belongs(trial, number, tune) for number, trial in enumerate(trials)):
             raise ValueError("a trial is not of this search")
         return trials, float(kept["seconds"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{file} is no record of this search",
             "Remove it; trials that have ended are still known",

@@ -70,12 +70,12 @@ def judge(facts: Facts) -> Standing:
         named = ": ".join(each for each in (facts.error, facts.said) if each)
         return Standing("FAILED", named or "it ended in an error; see its logs")
     if facts.end == "KILLED" and facts.error == CANCELLED_BY:
-        return Standing("CANCELLED", f"it was cancelled; {_resumption(facts)}")
+        return Standing("CANCELLED", f"it was cancelled; {resumption(facts.step)}")
     if facts.end == "KILLED" and facts.error:
-        return Standing("STOPPED", f"a signal stopped it; {_resumption(facts)}")
+        return Standing("STOPPED", f"a signal stopped it; {resumption(facts.step)}")
     if not facts.begun:
         return Standing("INTERRUPTED", "its process ended before it began; a rerun begins it")
-    return Standing("INTERRUPTED", f"its process is gone without a word; {_resumption(facts)}")
+    return Standing("INTERRUPTED", f"its process is gone without a word; {resumption(facts.step)}")
 
 
 def seconds_left(reports: Sequence[tuple[int, int]], steps: int | None, now: int) -> float | None:
@@ -98,7 +98,6 @@ def _of_a_held_one(facts: Facts) -> Standing:
     return Standing("RUNNING", "it is asked to stop" if facts.stopping else "it is at work")
 
 
-def _resumption(facts: Facts) -> str:
-    if facts.step is None:
-        return "a rerun begins it again"
-    return f"a rerun goes on from step {facts.step}"
+def resumption(step: int | None) -> str:
+    """What a rerun does, where `step` is that of the newest checkpoint."""
+    return "a rerun begins it again" if step is None else f"a rerun goes on from step {step}"

@@ -6,6 +6,7 @@ A file that is damaged or half written costs what it would have said, and nothin
 from __future__ import annotations
 
 import difflib
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ from aigc.data.files import digest_of
 from cluster.errors import SubmissionNotFound
 from cluster.handover import Handover
 from cluster.holder import is_held
-from cluster.journal import Entry, now
+from cluster.journal import Entry, is_count, is_report, now
 from cluster.states import Facts, Standing, State, judge, seconds_left
 from cluster.tails import ends, entries, last, last_entries, whole
 from cluster.workspace import RunFolder, Workspace
@@ -23,6 +24,9 @@ KIND_TAG, STEPS_TAG, RERUN_TAG = "aigc.kind", "aigc.steps", "aigc.rerun_of"
 """Tags of a run: what kind of job it is, how many steps it will take, whose spec it has."""
 
 NEAR_NAMES = 3
+MOST_DIGITS = 18
+"""Of a number in words: what has more is damage, and Python makes no number of it."""
+_CHECKPOINT = re.compile(rf"step-(\d{{1,{MOST_DIGITS}}})")
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def details(run: RunFolder, workspace: Workspace) -> Details:
     begins = [entry for entry in entries(run.outbox) if "begin" in entry]
     begun = begins[-1] if begins else None
     began = _time(begun) or 0
-    reports = [entry for entry in last_entries(run.journal) if _is_report(entry)]
+    reports = [entry for entry in last_entries(run.journal) if is_report(entry)]
     recent = [(each["time"], each["step"]) for each in reports if each["time"] >= began]
     present = standing(run)
     left = None if present.has_ended else seconds_left(recent, summary.steps, now())
@@ -127,9 +131,10 @@ def is_open(run: RunFolder) -> bool:
 
 def newest_checkpoint(run: RunFolder) -> tuple[int, int] | None:
     """The step of the newest checkpoint, and when it was written in milliseconds since 1970."""
-    with suppress(OSError, ValueError):
-        newest = max(run.checkpoints.glob("step-*"))
-        return int(newest.name.removeprefix("step-")), newest.stat().st_mtime_ns // 1_000_000
+    with suppress(OSError, ValueError):  # the latter where there is none
+        names = [_CHECKPOINT.fullmatch(path.name) for path in run.checkpoints.iterdir()]
+        step, name = max((int(name[1]), name[0]) for name in names if name)
+        return step, (run.checkpoints / name).stat().st_mtime_ns // 1_000_000
     return None
 
 
@@ -199,7 +204,8 @@ def _facts(run: RunFolder, begun: bool, closing: Entry | None) -> Facts:
         return Facts(False, begun, closing["end"], why.get("error"), why.get("said"))
     held = is_held(run.lock)
     done = not held and _is_done(run)
-    return Facts(held, begun, done=done, stopping=held and run.stop.exists())
+    stopping = held and (run.stop.exists() or run.cancel.exists())
+    return Facts(held, begun, done=done, stopping=stopping)
 
 
 def _closing(run: RunFolder, newest: Entry | None) -> Entry | None:
@@ -227,11 +233,6 @@ def _is_done(run: RunFolder) -> bool:
     return False
 
 
-def _is_report(entry: Entry) -> bool:
-    numbers = (entry.get("time"), entry.get("step"))
-    return isinstance(entry.get("figures"), dict) and all(isinstance(n, int) for n in numbers)
-
-
 def _section(entry: Entry | None, name: str) -> dict[str, Any]:
     section = entry.get(name) if entry else None
     return section if isinstance(section, dict) else {}
@@ -246,9 +247,10 @@ def _time(entry: Entry | None) -> int | None:
 
 
 def _number(value: object) -> int | None:
-    if isinstance(value, str) and value.isdecimal():
+    """A number that this program may have written; None for what else a damaged file has."""
+    if isinstance(value, str) and value.isdecimal() and len(value) <= MOST_DIGITS:
         return int(value)
-    return value if isinstance(value, int) else None
+    return value if is_count(value) else None
 
 
 def _trials(run: RunFolder) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from typing import IO
 
 from aigc.data.files import unwritable
 from aigc.errors import WorkspaceUnwritable
-from cluster.errors import AlreadyRunning
+from cluster.errors import AlreadyRunning, WorkspaceNotFound
 from cluster.holder import sign, unsign
 
 REAPING_SECONDS = 3.0
@@ -210,6 +210,20 @@ def _taken(lock: IO[str], patience: float) -> bool:
             return True
 
 
+def _root(path: str | os.PathLike[str]) -> Path:
+    """The path, absolute. Raises WorkspaceUnwritable where no workspace can be."""
+    if {"?", "%"} & set(str(path)):
+        raise WorkspaceUnwritable(
+            f"the workspace {path} has a ? or a % in its path", "MLflow cannot open such a store"
+        )
+    if "://" in str(path):
+        raise WorkspaceUnwritable(
+            f"the workspace {path} is not a folder of this machine",
+            "Give a local path, or mount the bucket",
+        )
+    return Path(path).expanduser().absolute()
+
+
 @dataclass(frozen=True)
 class Workspace:
     """An installation's folder; `root` is absolute."""
@@ -219,23 +233,37 @@ class Workspace:
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> Workspace:
         """The workspace at `path`, made if need be. Raises WorkspaceUnwritable."""
-        if {"?", "%"} & set(str(path)):
-            raise WorkspaceUnwritable(
-                f"the workspace {path} has a ? or a % in its path",
-                "MLflow cannot open such a store",
-            )
-        if "://" in str(path):
-            raise WorkspaceUnwritable(
-                f"the workspace {path} is not a folder of this machine",
-                "Give a local path, or mount the bucket",
-            )
-        root = Path(path).expanduser().absolute()
+        root = _root(path)
         try:
             root.mkdir(parents=True, exist_ok=True)
             (root / f".probe-{os.getpid()}").touch()
             (root / f".probe-{os.getpid()}").unlink()
         except OSError as error:
             raise unwritable(root, error) from error
+        return cls(root)
+
+    @classmethod
+    def look(cls, path: str | os.PathLike[str], expected: bool = True) -> Workspace:
+        """The workspace at `path` as it is, to be read; nothing is made.
+
+        Raises WorkspaceNotFound where there is none, if one is `expected`, and WorkspaceUnwritable
+        where there is something else.
+        """
+        root = _root(path)
+        try:
+            os.scandir(root).close()
+        except FileNotFoundError as error:
+            if expected:
+                raise WorkspaceNotFound(
+                    f"there is no workspace at {root}",
+                    "Check --workspace and AIGC_WORKSPACE; aigc data import and aigc submit make a "
+                    "new one",
+                ) from error
+        except OSError as error:
+            raise WorkspaceUnwritable(
+                f"cannot read the workspace {root}: {error.strerror}",
+                "Change its permissions, or choose another --workspace",
+            ) from error
         return cls(root)
 
     @property
@@ -266,6 +294,11 @@ class Workspace:
     def embedded_store(self) -> Path | None:
         """The file of the workspace's own MLflow store; None when a server is named."""
         return None if os.environ.get("MLFLOW_TRACKING_URI") else self.root / "mlflow.db"
+
+    @property
+    def has_tracking(self) -> bool:
+        """Whether there is an MLflow store to ask: to ask the embedded one makes it."""
+        return self.embedded_store is None or self.embedded_store.exists()
 
     @property
     def store_url(self) -> str:

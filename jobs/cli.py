@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Sequence
 
 import click
+from click.core import ParameterSource
 
 from aigc import __version__
 from aigc.errors import FactoryError
@@ -58,7 +59,8 @@ class _Aigc(click.Group):
 @click.pass_context
 def cli(context: click.Context, workspace: str, debug: bool) -> None:
     """Train generative models, govern them, and wake up to a new, checked dataset."""
-    context.obj = Invocation(workspace, debug)
+    named = context.get_parameter_source("workspace") is not ParameterSource.DEFAULT
+    context.obj = Invocation(workspace, debug, named)
 
 
 for command in COMMANDS:

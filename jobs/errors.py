@@ -34,6 +34,7 @@ from cluster.errors import (
     ModelNotFound,
     PackageTooLarge,
     SubmissionNotFound,
+    WorkspaceNotFound,
 )
 from cluster.states import State
 
@@ -53,6 +54,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     Preempted: NOT_FINISHED,
     DatasetNotFound: 102,
     ModelNotFound: 102,
+    WorkspaceNotFound: 102,
     SubmissionNotFound: 102,
     LogNotFound: 102,
     Cancelled: CANCELLED,

@@ -59,10 +59,24 @@ def where_option(command: F) -> F:
 
 @dataclass(frozen=True)
 class Invocation:
-    """The options before the verb; commands receive it by @click.pass_obj."""
+    """The options before the verb; commands receive it by @click.pass_obj.
+
+    `named`: somebody has said which workspace, in the command or in the environment.
+    """
 
     workspace: str
     debug: bool
+    named: bool
+
+    def look(self) -> Workspace:
+        """The workspace as it is, for commands that read; nothing is made.
+
+        One that nobody has named may not be there yet: it is empty. Raises WorkspaceNotFound,
+        WorkspaceUnwritable.
+        """
+        from cluster.workspace import Workspace
+
+        return Workspace.look(self.workspace, expected=self.named)
 
     def open(self) -> Workspace:
         """The workspace, made if need be. Raises WorkspaceUnwritable."""

@@ -23,6 +23,8 @@ from cluster.line import turn
 from cluster.logs import logging_to
 from cluster.record import TrackedRun
 from cluster.registry import ModelVersion
+from cluster.states import resumption
+from cluster.submissions import newest_checkpoint
 from cluster.workspace import RunFolder
 from jobs.errors import Problem, SpecInvalid
 from jobs.evaluation import run_evaluation
@@ -136,7 +138,9 @@ def _closing(submission: Submission, tracked: TrackedRun, session: Session) -> I
         raise
     except BaseException as error:
         _end(submission, tracked, "KILLED", error)
-        session.reporter.say("stopped: submit the same spec again to go on from where it was")
+        checkpoint = newest_checkpoint(submission.run)
+        next_step = resumption(checkpoint[0] if checkpoint else None)
+        session.reporter.say(f"stopped; {next_step}: aigc job rerun {submission.id}")
         raise
 
 

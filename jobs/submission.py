@@ -6,7 +6,6 @@ the same twice is one submission: a finished one answers at once, a failed one i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aigc.data.catalog import Dataset, find, publish
-from aigc.data.files import digest_of, write_json, write_text
+from aigc.data.files import digest_of, remove, write_json, write_text
 from aigc.data.manifest import MANIFEST
 from aigc.data.mixture import Mixture
 from aigc.data.verification import remainder, verify
@@ -28,6 +27,7 @@ from cluster.places import require_fit
 from cluster.record import TrackedRun, begin_run
 from cluster.registry import ModelVersion
 from cluster.submissions import KIND_TAG, RERUN_TAG, STEPS_TAG
+from cluster.tails import whole
 from cluster.workspace import RunFolder
 from jobs.errors import FieldPath, SpecInvalid
 from jobs.session import Planning, Session
@@ -66,18 +66,18 @@ class Submission:
     def outcome(self, session: Planning) -> Outcome | None:
         """What it ended with, if it has ended well and what it made is still there."""
         try:
-            ended: Outcome = json.loads(self.run.outcome.read_bytes())
+            ended: Outcome = whole(self.run.outcome)
             made_here = ended["store"] == session.tracking.store
             if made_here and ended.get("published"):
                 find(session.workspace.datasets, ended["dataset"])
-        except (OSError, ValueError, KeyError, TypeError, DataError):
+        except (KeyError, TypeError, DataError):
             return None
         return self._as_it_is_now(ended) if made_here else None
 
     def open_run(self, session: Session) -> TrackedRun:
         """Its MLflow run, made now or running again."""
         for gone in (self.run.registration, self.run.cancel, self.run.stop):
-            gone.unlink(missing_ok=True)
+            remove(gone)
         tags = {KIND_TAG: self.spec.kind, "aigc.code": code_digest()}
         steps = _steps(self.spec)
         tags |= {STEPS_TAG: str(steps)} if steps else {}
@@ -122,9 +122,8 @@ class Submission:
 
     def _as_it_is_now(self, ended: Outcome) -> Outcome:
         """With what has become of a registration that waited."""
-        try:
-            later: Outcome = json.loads(self.run.registration.read_bytes())
-        except (OSError, ValueError):
+        later: Outcome = whole(self.run.registration)
+        if not later:
             return ended
         return {key: value for key, value in ended.items() if key != "waits"} | later
 

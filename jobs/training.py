@@ -11,7 +11,7 @@ from aigc.models.artifact import load_model
 from cluster.card import record_of, write_card
 from cluster.errors import TrackingUnavailable
 from cluster.evaluation import Evaluation
-from cluster.journal import Entry, following
+from cluster.journal import Entry, following, is_report
 from cluster.registry import (
     DATASET_DIGEST_TAG,
     DATASET_TAG,
@@ -105,7 +105,7 @@ def _train(attempt: Attempt, spec: Train) -> None:
 
 def _show(entries: list[Entry], progress: Progress) -> None:
     """The newest losses, beside the step."""
-    reports = [entry for entry in entries if "figures" in entry]
+    reports = [entry for entry in entries if is_report(entry)]
     if not reports:
         return
     newest = reports[-1]

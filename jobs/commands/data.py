@@ -152,7 +152,7 @@ def list_(invocation: Invocation, output: Output) -> None:
     """List the published datasets."""
     from aigc.data.catalog import list_datasets
 
-    found, broken = list_datasets(invocation.open().datasets)
+    found, broken = list_datasets(invocation.look().datasets)
     for error in broken:
         message(f"left out: {error}")
     show_list(
@@ -176,7 +176,7 @@ def show(invocation: Invocation, dataset: str, sample: int | None, output: Outpu
     """
     from aigc.data.catalog import find
 
-    workspace = invocation.open()
+    workspace = invocation.look()
     found = find(workspace.datasets, dataset)
     lineage = _lineage(workspace)
     if sample is not None:
@@ -214,7 +214,7 @@ def verify(invocation: Invocation, dataset: str, quarantine: bool) -> None:
     from aigc.data.verification import verify as check
     from aigc.errors import ShardCorrupt
 
-    found = find(invocation.open().datasets, dataset)
+    found = find(invocation.look().datasets, dataset)
     damages = check(found)
     for damage in damages:
         message(f"{found.reference}: {damage}")

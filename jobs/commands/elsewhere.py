@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.commands.following import follow, going_on, known, leave, present_of
+from jobs.commands.following import follow, going_on, known, leave, present_of, to_cancel
 from jobs.commands.plan import again, next_commands, show_plan
 from jobs.console import Output, as_json, message, show_one
 
@@ -60,7 +60,7 @@ def _hand_over(head: Head, handed: Handing, submission: Submission) -> None:
     """Unless it is at work already: the same request twice is one job."""
     present = present_of(submission.run)
     if present.has_ended or not known(submission.run):
-        with going_on(submission.run):
+        with going_on(submission.run, to_cancel(submission.run)):
             handed.deliver(head)
         message(f"{submission.id} was handed to {head.address}")
     else:

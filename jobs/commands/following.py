@@ -24,7 +24,7 @@ POLL_SECONDS = 0.5
 
 def follow(run: RunFolder, reader: LogReader) -> Standing:
     """Print what is said until the submission has ended; how it has. Raises LogLost."""
-    with going_on(run):
+    with going_on(run, to_cancel(run)):
         for present in looks(run):
             for text in reader.new():
                 click.echo(text, nl=False)
@@ -80,13 +80,24 @@ def _look(run: RunFolder) -> Callable[[], Standing]:
 
 
 @contextmanager
-def going_on(run: RunFolder) -> Iterator[None]:
-    """Say at Ctrl-C that the job does not end with this command."""
+def going_on(run: RunFolder, hint: str) -> Iterator[None]:
+    """Say at Ctrl-C that the job does not end with this command, unless it has ended just now."""
+    from cluster.submissions import standing
+
     try:
         yield
     except KeyboardInterrupt:
-        message(f"{run.submission} goes on; to end it: aigc job cancel {run.submission}")
+        present = standing(run)
+        if present.has_ended:
+            message(f"{run.submission}: {present.state}, {present.reason}")
+        else:
+            message(f"{run.submission} goes on: {present.reason}; {hint}")
         click.get_current_context().exit(INTERRUPTED)
+
+
+def to_cancel(run: RunFolder) -> str:
+    """How to end it after all."""
+    return f"to end it: aigc job cancel {run.submission}"
 
 
 def leave(context: click.Context, run: RunFolder, present: Standing) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cluster.states import STATES, State
-from jobs.commands.following import follow, going_on, leave, looks, present_of
+from jobs.commands.following import follow, going_on, leave, looks, present_of, to_cancel
 from jobs.commands.submit import Asked, run_source, running_options
 from jobs.console import Output, message, output_option, show_list, show_one
 from jobs.errors import NOT_FINISHED
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     from cluster.submissions import Details, Summary
     from cluster.workspace import RunFolder
 
-COLUMNS = ("id", "kind", "name", "state", "progress", "started", "ended")
+COLUMNS = ("id", "kind", "state", "progress", "started", "ended")
+"""Without the name, with which the id begins."""
 GRACE_SECONDS = 60.0
+LEAVINGS = {
+    "gone": "its process died without a word",
+    "forced": "its process did not leave, and was ended by force",
+    "too late": "it ended before it heard of it",
+}
+"""What is said of how a submission has left, but for the way that it was asked to."""
 
 
 @click.group()
@@ -46,7 +53,7 @@ def list_(invocation: Invocation, state: State | None, limit: int | None, output
     """
     from cluster.submissions import summaries
 
-    found = summaries(invocation.open(), state, limit)
+    found = summaries(invocation.look(), state, limit)
     records = [_listed(each, output) for each in found]
     show_list(records, COLUMNS, output, "No submissions yet. Make one with: aigc submit SPEC")
 
@@ -59,7 +66,7 @@ def status(invocation: Invocation, submission: str, output: Output) -> None:
     """Show a submission: its state and why, how far it is, its last figures, its files."""
     from cluster.submissions import details, find
 
-    workspace = invocation.open()
+    workspace = invocation.look()
     run = find(workspace, submission)
     found = details(run, workspace)
     show_one(_shown(replace(found, standing=present_of(run)), run), output)
@@ -82,7 +89,7 @@ def logs(
 
     if rank is not None and everyone:
         raise click.UsageError("--rank and --all exclude each other")
-    run = find(context.obj.open(), submission)
+    run = find(context.obj.look(), submission)
     who = None if everyone else "driver" if rank is None else f"worker-{rank}"
     reader = LogReader(run.logs, who)
     if not on:
@@ -101,9 +108,9 @@ def wait(context: click.Context, submission: str, timeout: float | None) -> None
     """Wait until a submission has ended, and end with its exit code; with 101 at the timeout."""
     from cluster.submissions import find
 
-    run = find(context.obj.open(), submission)
+    run = find(context.obj.look(), submission)
     last = time.monotonic() + (float("inf") if timeout is None else timeout)
-    with going_on(run):
+    with going_on(run, to_cancel(run)):
         for present in looks(run):
             if present.has_ended:
                 leave(context, run, present)
@@ -125,18 +132,21 @@ def wait(context: click.Context, submission: str, timeout: float | None) -> None
 @click.pass_obj
 def cancel(invocation: Invocation, submission: str, grace: float) -> None:
     """Ask a submission to end; a training saves its state first, from which a rerun goes on."""
-    from cluster.cancellation import cancel as end
-    from cluster.cancellation import close_record
+    from cluster.cancellation import ask, close_record, see_off
     from cluster.submissions import find, standing
 
-    workspace = invocation.open()
+    workspace = invocation.look()
     run = find(workspace, submission)
-    message(f"{run.submission} is asked to end, and has {grace:g} s for it")
-    how = end(run, grace)
-    if how == "forced":
-        message("its process did not leave, and was ended by force")
-        if reason := close_record(workspace, run):
-            message(f"{reason}; MLflow hears of it by: aigc track sync {run.submission}")
+    holder = ask(run)
+    with going_on(
+        run, f"nobody ends it by force now; to wait for it: aigc job wait {run.submission}"
+    ):
+        message(f"{run.submission} is asked to end, and has {grace:g} s for it")
+        how = see_off(run, holder, grace)
+    if how in LEAVINGS:
+        message(LEAVINGS[how])
+    if how in ("gone", "forced") and (reason := close_record(workspace, run)):
+        message(f"{reason}; MLflow hears of it by: aigc track sync {run.submission}")
     present = standing(run)
     message(f"{run.submission}: {present.state}, {present.reason}")
 
@@ -159,7 +169,7 @@ def rerun(
     from cluster.submissions import find
     from jobs.spec import source_of
 
-    run = find(invocation.open(), submission)
+    run = find(invocation.look(), submission)
     source = source_of(run.spec, settings)
     run_source(invocation, source, replace(asked, rerun_of=run.submission))
 

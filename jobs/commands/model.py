@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobs.console import Output, message, output_option, show_list, show_one
 from jobs.invocation import Invocation
+
+if TYPE_CHECKING:
+    from cluster.registry import Registry
+    from cluster.tracking import Tracking
 
 COLUMNS = ("model", "aliases", "family", "dataset", "figures", "created")
 MOVE_COLUMNS = ("at", "alias", "from_version", "to_version", "kind", "state", "who", "why")
@@ -24,9 +28,11 @@ def model() -> None:
 @click.pass_obj
 def list_(invocation: Invocation, name: str | None, output: Output) -> None:
     """List the versions of every registered model, or of NAME."""
-    registry = _registry(invocation)
-    names = registry.names() if name is None else [registry.known(name)]
-    found = [_summary(version) for each in names for version in registry.versions(each)]
+    found = list[dict[str, object]]()
+    if name is not None or invocation.look().has_tracking:
+        registry, _ = _opened(invocation, name or "")
+        names = registry.names() if name is None else [registry.known(name)]
+        found = [_summary(version) for each in names for version in registry.versions(each)]
     show_list(found, COLUMNS, output, "No models yet. Train one with: aigc submit SPEC")
 
 
@@ -38,13 +44,9 @@ def show(invocation: Invocation, reference: str, output: Output) -> None:
     """Show a version by its number or alias: figures, verdict, what it was made from, and the
     datasets that it has made."""
     from cluster.lineage import Lineage
-    from cluster.registry import open_registry
-    from cluster.tracking import Tracking
 
-    workspace = invocation.open()
-    tracking = Tracking(workspace)
-    registry = open_registry(workspace, tracking)
-    version, lineage = registry.resolve(reference), Lineage(workspace, tracking, registry)
+    registry, tracking = _opened(invocation, reference)
+    version, lineage = registry.resolve(reference), Lineage(tracking.workspace, tracking, registry)
     details = {
         "digest": version.digest,
         "evaluation": version.evaluation,
@@ -76,7 +78,7 @@ def promote(
 
     if force and not (reason or "").strip():
         raise click.UsageError("--force needs a --reason, which the history keeps")
-    registry = _registry(invocation)
+    registry, _ = _opened(invocation, reference)
     version = registry.resolve(reference)
     cause = Cause("force" if force else "promote", reason or "it passed its gates")
     verdict = promote_recorded(registry, version, cause)
@@ -100,11 +102,11 @@ def rollback(invocation: Invocation, name: str, reason: str | None, output: Outp
     from cluster.ledger import Cause
     from cluster.lineage import made_by
 
-    registry = _registry(invocation)
+    registry, tracking = _opened(invocation, name)
     champion, withdrawn = registry.roll_back(
         name, Cause("rollback", reason or "no reason was given")
     )
-    made = made_by(invocation.open().datasets, withdrawn) if withdrawn else []
+    made = made_by(tracking.workspace.datasets, withdrawn) if withdrawn else []
     references = [dataset.reference for dataset in made]
     show_one(
         {
@@ -127,16 +129,25 @@ def history(invocation: Invocation, name: str, output: Output) -> None:
 
     A move of the kind "outside" was made in MLflow itself; it was seen at the time given.
     """
-    moves = [move.as_dict() for move in _registry(invocation).history(name)]
+    registry, _ = _opened(invocation, name)
+    moves = [move.as_dict() for move in registry.history(name)]
     show_list(moves, MOVE_COLUMNS, output, f"No alias of {name} was ever moved")
 
 
-def _registry(invocation: Invocation) -> Any:
+def _opened(invocation: Invocation, reference: str) -> tuple[Registry, Tracking]:
+    """The registry and its store. Raises ModelNotFound of `reference` where there is none."""
+    from cluster.errors import ModelNotFound
     from cluster.registry import open_registry
     from cluster.tracking import Tracking
 
-    workspace = invocation.open()
-    return open_registry(workspace, Tracking(workspace))
+    workspace = invocation.look()
+    if not workspace.has_tracking:
+        raise ModelNotFound(
+            f"there is no model {reference!r} in {workspace.root}",
+            "None was registered here yet: train one with aigc submit",
+        )
+    tracking = Tracking(workspace)
+    return open_registry(workspace, tracking), tracking
 
 
 def _summary(version: Any) -> dict[str, object]:

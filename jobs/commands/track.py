@@ -36,7 +36,7 @@ def sync(invocation: Invocation, submission: str | None, output: Output) -> None
     from cluster.errors import TrackingUnavailable
     from cluster.tracking import Tracking
 
-    tracking = Tracking(invocation.open())
+    tracking = Tracking(invocation.look())
     delivered = list(deliver_left_behind(tracking, _asked(tracking, submission)))
     records = [asdict(each) for each in delivered]
     show_list(records, COLUMNS, output, "MLflow has everything: nothing waits for it.")

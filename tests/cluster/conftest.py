@@ -40,9 +40,9 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace.at(tmp_path / "workspace")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture
 def decisions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store of decisions in the workspace, and then on PostgreSQL, for child processes too."""
+    """The store of decisions in the workspace, or on PostgreSQL, for child processes too."""
     monkeypatch.delenv("AIGC_STORE", raising=False)
     if request.param == "postgresql":
         server: Postgres = request.getfixturevalue("postgres")

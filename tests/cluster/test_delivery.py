@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from cluster.tracking import Tracking
 POINTS = 1500
 DYING = """
 import os, pathlib, sys
-from cluster.delivery import Delivery, Cursor
+from cluster.cursor import Cursor
+from cluster.delivery import Delivery
 from cluster.tracking import Tracking
 from cluster.workspace import Workspace
 
@@ -133,3 +135,39 @@ def test_no_batch_is_followed_by_what_it_had_no_room_for(
     assert sizes == [994, 994, 112]
     history = tracking.client.get_metric_history(run.run_id, "loss-6")
     assert sorted(point.step for point in history) == list(range(300))
+
+
+DAMAGED_OUTBOX = (
+    {"time": 1, "tags": 3},
+    {"time": 1, "params": []},
+    {"time": 1, "step": "x", "figures": {"a": 1.0}},
+    {"time": 1, "step": 1, "figures": {"a": {}}},
+    {"time": 1, "attach": 3, "folder": None},
+    {"time": 1, "input": {}, "context": None},
+    {"time": 1, "register": [], "evaluation": None},
+    {"time": 1, "judge": "x", "evaluation": None},
+    {},
+)
+DAMAGED_JOURNAL = (
+    {"time": 1, "step": 10**30, "figures": {"a": 1.0}},
+    {"time": None, "step": 1, "figures": {"a": 1.0}},
+    {"time": 1, "step": 1, "figures": 3},
+    {"time": 1, "step": 1, "picture": 3},
+)
+
+
+def test_damaged_entries_are_put_aside_and_keep_no_other_waiting(run: TrackedRun) -> None:
+    for path, damaged in (
+        (run.folder.outbox, DAMAGED_OUTBOX),
+        (run.folder.journal, DAMAGED_JOURNAL),
+    ):
+        *sound, last = path.read_text().splitlines()
+        lines = (*sound, *map(json.dumps, damaged), last)
+        path.write_text("".join(f"{line}\n" for line in lines))
+    run.settle()
+
+    (found,) = run.tracking.runs_of(run.folder.submission)
+    assert found.info.status == "FINISHED"
+    assert len(run.tracking.client.get_metric_history(found.info.run_id, "loss")) == POINTS
+    refused = [entry["entry"] for entry in JournalReader(run.folder.refused)]
+    assert refused == [*DAMAGED_OUTBOX, *DAMAGED_JOURNAL]

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.cancellation import cancel
+from cluster.cancellation import ask, see_off
 from cluster.errors import AlreadyRunning
 from cluster.line import AGING_SECONDS, Ticket, hindrance, turn
 from cluster.resources import Capacity, Node, Resources, without
@@ -214,7 +214,8 @@ def test_the_age_outlives_everything(line: Line) -> None:
 
 def test_who_waits_can_be_cancelled(line: Line) -> None:
     line.join("some", Capacity((Node(1, 0, 0, 0),)))
-    assert cancel(line.workspace.run("some"), 30) == "asked"
+    run = line.workspace.run("some")
+    see_off(run, ask(run), 30)
     line.processes["some"].join()
     assert line.state("some") is None
     assert not line.has_turn("some")

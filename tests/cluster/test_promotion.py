@@ -30,6 +30,14 @@ ASKED = Cause("promote", "it looks good")
 pytestmark = pytest.mark.usefixtures("decisions")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """All of them on both stores; on PostgreSQL only the sixteen at once are not slow."""
+    many = metafunc.function is test_sixteen_at_once_leave_one_champion_and_sixteen_rows
+    marks = [] if many else [pytest.mark.slow]
+    stores = ["sqlite", pytest.param("postgresql", marks=marks)]
+    metafunc.parametrize("decisions", stores, indirect=True)
+
+
 @pytest.fixture
 def registry(store: Workspace, tracking: Tracking, decisions: None) -> Registry:
     return open_registry(store, tracking)

@@ -17,7 +17,10 @@ from cluster.workspace import Workspace
 METADATA = MetaData()
 NUMBERS = Table("numbers", METADATA, Column("number", Integer, primary_key=True))
 
-pytestmark = pytest.mark.usefixtures("decisions")
+pytestmark = [
+    pytest.mark.usefixtures("decisions"),
+    pytest.mark.parametrize("decisions", ["sqlite", "postgresql"], indirect=True),
+]
 
 
 @pytest.fixture

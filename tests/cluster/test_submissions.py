@@ -218,7 +218,9 @@ damage = st.one_of(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(content=st.lists(damage, min_size=1, max_size=4), before=st.booleans())
 def test_a_damaged_submission_is_read_and_left_alone(
     workspace: Workspace, content: list[bytes], before: bool

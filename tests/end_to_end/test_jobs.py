@@ -117,16 +117,17 @@ def test_an_empty_workspace_has_an_empty_list(jobs: Jobs) -> None:
 
 
 def test_a_job_is_seen_from_its_begin_to_its_end(jobs: Jobs) -> None:
-    run = jobs.running(3000)
+    steps = 1500
+    run = jobs.running(steps)
     (listed,) = jobs.data("list", "--state", "RUNNING")
     status = jobs.data("status", run.submission[:10])
 
-    assert (listed["id"], listed["steps"], listed["ended"]) == (run.submission, 3000, None)
-    assert (status["state"], status["steps"], status["attempts"]) == ("RUNNING", 3000, 1)
-    assert 0 < status["step"] < 3000
+    assert (listed["id"], listed["steps"], listed["ended"]) == (run.submission, steps, None)
+    assert (status["state"], status["steps"], status["attempts"]) == ("RUNNING", steps, 1)
+    assert 0 < status["step"] < steps
     assert status["eta_seconds"] > 0
     assert status["records_per_second"] > 0
-    assert 0 < status["checkpoint"]["step"] <= 3000
+    assert 0 < status["checkpoint"]["step"] <= steps
     assert 0 <= status["checkpoint"]["age_seconds"] < 60
     assert "autoencoder/loss" in status["figures"]
     code, _, err = jobs.say("wait", run.submission, "--timeout", "0")
@@ -143,11 +144,11 @@ def test_a_job_is_seen_from_its_begin_to_its_end(jobs: Jobs) -> None:
     assert code == 102
     assert "driver, worker-0" in err
     (listed,) = jobs.data("list")
-    assert (listed["state"], listed["step"]) == ("SUCCEEDED", 3000)
+    assert (listed["state"], listed["step"]) == ("SUCCEEDED", steps)
     assert jobs.data("status", run.submission)["run_id"] is not None
     code, _, err = jobs.say("cancel", run.submission)
     assert code == 2
-    assert "has ended already: SUCCEEDED" in err
+    assert err.startswith(f"error: {run.submission} has ended already: SUCCEEDED")
 
 
 def test_a_job_that_fails_says_why(jobs: Jobs) -> None:
@@ -164,7 +165,7 @@ def test_a_job_that_fails_says_why(jobs: Jobs) -> None:
 
 
 def test_a_cancelled_training_saves_its_state_and_goes_on_by_a_rerun(jobs: Jobs) -> None:
-    run = jobs.running(2500)
+    run = jobs.running(1500)
     waiter = jobs.child("job", "wait", run.submission)
     time.sleep(1)
     code, _, err = jobs.say("cancel", run.submission)
@@ -189,13 +190,22 @@ def test_a_cancelled_training_saves_its_state_and_goes_on_by_a_rerun(jobs: Jobs)
         in jobs.say("logs", run.submission, "--rank", "0")[1]
     )
     (listed,) = jobs.data("list")
-    assert (listed["state"], listed["step"]) == ("SUCCEEDED", 2500)
+    assert (listed["state"], listed["step"]) == ("SUCCEEDED", 1500)
     assert mlflow_status(jobs, run) == ["FINISHED"]
 
 
 def test_what_does_not_leave_is_ended_by_force(jobs: Jobs) -> None:
     run = jobs.running()
     jobs.children[0].send_signal(signal.SIGSTOP)
+    impatient = jobs.child("job", "cancel", run.submission)
+    assert impatient.stderr is not None
+    asked = impatient.stderr.readline()
+    assert asked == f"{run.submission} is asked to end, and has 60 s for it\n"
+    impatient.send_signal(signal.SIGINT)
+    said = impatient.communicate(timeout=30)[1]
+    assert impatient.returncode == 130
+    assert f"{run.submission} goes on: it is asked to stop; nobody ends it by force now" in said
+    assert jobs.children[0].poll() is None
     code, _, err = jobs.say("cancel", run.submission, "--grace", "0.5")
 
     assert code == 0, err
@@ -266,7 +276,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(jobs: Jobs) -> None:
         waiter.send_signal(signal.SIGINT)
         said = waiter.communicate(timeout=30)[1]
         assert waiter.returncode == 130
-        assert f"{run.submission} goes on" in said
+        assert f"{run.submission} goes on: it is at work; to end it: aigc job cancel" in said
     assert standing(run).state == "RUNNING"
 
 

@@ -163,7 +163,7 @@ def kill_until_done(training: Training, chance: random.Random, most: int) -> int
 def test_killed_at_random_steps_it_ends_with_the_same_bits(
     training: Training, undisturbed: Training
 ) -> None:
-    assert kill_until_done(training, random.Random(1), most=3) >= 2
+    assert kill_until_done(training, random.Random(4), most=2) == 2
     require_equal(training, undisturbed)
 
 
@@ -197,7 +197,11 @@ def test_asked_to_stop_it_saves_and_another_place_goes_on(
 
 @pytest.mark.ray
 @pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGTERM, STOPPED), (signal.SIGKILL, -signal.SIGKILL)]
+    ("sent", "code"),
+    [
+        pytest.param(signal.SIGTERM, STOPPED, marks=pytest.mark.slow),
+        (signal.SIGKILL, -signal.SIGKILL),
+    ],
 )
 def test_a_driver_on_ray_that_is_stopped_or_killed(
     training: Training, undisturbed: Training, sent: signal.Signals, code: int

@@ -203,9 +203,9 @@ def test_the_workspace_comes_from_the_option_before_the_environment(
     main(["run"])
     main(["--workspace", "/mine", "--debug", "run"])
     assert seen == [
-        Invocation("./workspace", debug=False),
-        Invocation("/shared", debug=False),
-        Invocation("/mine", debug=True),
+        Invocation("./workspace", debug=False, named=False),
+        Invocation("/shared", debug=False, named=True),
+        Invocation("/mine", debug=True, named=True),
     ]
 
 

@@ -35,6 +35,7 @@ CODES = {
     "ModelNotFound": 102,
     "NoChampion": 102,
     "GateRefused": 107,
+    "WorkspaceNotFound": 102,
     "SubmissionNotFound": 102,
     "LogNotFound": 102,
     "Cancelled": 103,

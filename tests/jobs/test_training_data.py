@@ -230,7 +230,7 @@ def test_the_window_and_the_mixture_reach_the_training(session: Session) -> None
 
 
 def test_a_resumed_run_with_a_short_last_batch_equals_an_undisturbed_one(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Stopped at a checkpoint in the second epoch; an epoch has 8 batches of 176, and one of 4."""
     text = PLAIN.replace("{window: 500}", "{window: 500, drop_last: false}")
@@ -243,6 +243,8 @@ def test_a_resumed_run_with_a_short_last_batch_equals_an_undisturbed_one(
         with pytest.raises(KeyboardInterrupt):
             execute(stopped, session)
     assert json.loads((newest(stopped) / "plain.json").read_text())["step"] == 13
+    next_step = f"a rerun goes on from step 13: aigc job rerun {stopped.id}"
+    assert f"stopped; {next_step}\n" in capsys.readouterr().err
     execute(stopped, session)
 
     expected, actual = weights(whole), weights(stopped)
