@@ -208,6 +208,19 @@ class Workspace:
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> Workspace:
         """The workspace at `path`, made if need be. Raises WorkspaceUnwritable."""
+        workspace = cls.named(path)
+        root = workspace.root
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            (root / f".probe-{os.getpid()}").touch()
+            (root / f".probe-{os.getpid()}").unlink()
+        except OSError as error:
+            raise unwritable(root, error) from error
+        return workspace
+
+    @classmethod
+    def named(cls, path: str | os.PathLike[str]) -> Workspace:
+        """The workspace at `path`, which may not be there. Raises WorkspaceUnwritable."""
         if {"?", "%"} & set(str(path)):
             raise WorkspaceUnwritable(
                 f"the workspace {path} has a ? or a % in its path",
@@ -218,14 +231,7 @@ class Workspace:
                 f"the workspace {path} is not a folder of this machine",
                 "Give a local path, or mount the bucket",
             )
-        root = Path(path).expanduser().absolute()
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            (root / f".probe-{os.getpid()}").touch()
-            (root / f".probe-{os.getpid()}").unlink()
-        except OSError as error:
-            raise unwritable(root, error) from error
-        return cls(root)
+        return cls(Path(path).expanduser().absolute())
 
     @property
     def datasets(self) -> Path:
