@@ -49,7 +49,7 @@ def look(installation: Installation) -> Iterator[Finding]:
             experiments = asked(uri, EXPERIMENTS, {"max_results": 1000})
             yield from judge_experiments(experiments)
     except MlflowException as error:
-        yield problem("server", f"{uri} {_silence(error)}", START_IT)
+        yield problem("server", f"{uri.partition('?')[0]} {_silence(error)}", START_IT)
 
 
 def asked(uri: str, path: str, body: Mapping[str, Any] | None = None) -> Reply:
@@ -82,7 +82,7 @@ def asked(uri: str, path: str, body: Mapping[str, Any] | None = None) -> Reply:
 
 def judge_version(uri: str, reply: Reply, own: str) -> Finding:
     """Whether it is an MLflow server that ours can work with."""
-    where = f"{urlsplit(uri).scheme}://{urlsplit(uri).netloc}"
+    where = uri.partition("?")[0]
     if reply.status >= 500:
         advice = "See the server's log"
         return problem("server", f"{where} answers with {reply.status}", advice)
@@ -90,7 +90,7 @@ def judge_version(uri: str, reply: Reply, own: str) -> Finding:
     if reply.status in (401, 403):
         return ok("server", f"{where} answers, and asks who is there")
     if reply.status != 200 or not version[:1].isdigit() or len(version) > 30:
-        advice = "Check MLFLOW_TRACKING_URI: it is the address of the server without a path"
+        advice = "Check MLFLOW_TRACKING_URI, and what stands before the server"
         return problem("server", f"{where} answers, but not as an MLflow server does", advice)
     theirs, ours = (_numbers(each) for each in (version, own))
     found = f"MLflow {version} at {where}, {own} here"

@@ -28,18 +28,17 @@ REINSTALL = "In the source tree: python -m pip install --constraint constraints.
 
 @dataclass(frozen=True)
 class Demands:
-    """What the project asks of Python and of packages; `source` is where that is written."""
+    """What the project asks of Python and of packages."""
 
     python: SpecifierSet
     packages: tuple[Requirement, ...]
-    source: str
 
 
 def look(installation: Installation) -> Iterator[Finding]:
     """Versions, conflicts, imports, and the code itself."""
     wanted, installed = demands(), packages()
     yield judge_python(platform.python_version(), wanted)
-    yield judge_packages(wanted.packages, installed, wanted.source)
+    yield judge_packages(wanted.packages, installed)
     yield judge_conflicts(conflicts(wanted.packages, installed))
     yield judge_names(each.metadata["Name"] for each in distributions())
     yield judge_imports({name: import_failure(name) for name in HEAVY})
@@ -58,9 +57,7 @@ def demands() -> Demands:
         metadata = distribution(DISTRIBUTION)
         lines, python = metadata.requires or [], metadata.metadata["Requires-Python"]
     asked = (Requirement(line) for line in lines)
-    return Demands(
-        SpecifierSet(python), tuple(each for each in asked if _applies(each)), str(source)
-    )
+    return Demands(SpecifierSet(python), tuple(each for each in asked if _applies(each)))
 
 
 def conflicts(asked: Iterable[Requirement], installed: Mapping[str, str]) -> list[str]:
@@ -84,9 +81,7 @@ def judge_python(version: str, wanted: Demands) -> Finding:
     return problem("python", f"Python {version}, where {wanted.python} is asked for", advice)
 
 
-def judge_packages(
-    asked: Sequence[Requirement], installed: Mapping[str, str], source: str
-) -> Finding:
+def judge_packages(asked: Sequence[Requirement], installed: Mapping[str, str]) -> Finding:
     """The packages that we import ourselves against the versions that are asked for."""
     lacks = [lack for each in asked if (lack := _lack(each, installed))]
     if lacks:

@@ -1,0 +1,102 @@
+"""A real MLflow server with authentication, and what may stand between it and us."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from proxy import Proxy
+from servers import MlflowServer
+
+from cluster.doctor.contract import Finding, Installation
+from cluster.doctor.server import Reply, judge_artifacts, judge_version, look
+
+Findings = dict[str, Finding]
+
+
+@pytest.fixture
+def between(guarded_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """What stands before the server, for whom our credentials are set."""
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", str(guarded_server.username))
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", str(guarded_server.password))
+    with Proxy(int(guarded_server.uri.rpartition(":")[2])) as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
+        yield proxy
+
+
+def found(installation: Installation) -> Findings:
+    return {finding.name: finding for finding in look(installation)}
+
+
+def test_a_server_that_works_is_told_of(installation: Installation, between: Proxy) -> None:
+    findings = found(installation)
+
+    assert {finding.grade for finding in findings.values()} == {"ok"}
+    assert set(findings) == {"server", "clock", "credentials", "artifacts"}
+    assert findings["artifacts"].found == "they travel through the server"
+
+
+def test_a_wrong_password_is_a_problem_and_is_not_shown(
+    installation: Installation, between: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "canary")
+    findings = found(installation)
+
+    assert findings["credentials"].grade == "problem"
+    assert "MLflow refuses the password of admin (401)" in findings["credentials"].found
+    assert "canary" not in str(findings)
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "said"),
+    [
+        ("refuse", "server", "nobody listens there"),
+        ("hang", "server", "says nothing within 0.2 s"),
+        ("500", "server", "answers with 500"),
+        ("403", "credentials", "does not let the user admin do that (403)"),
+        ("404", "server", "not as an MLflow server does"),
+    ],
+)
+def test_what_is_wrong_is_told_apart(
+    mode: str,
+    name: str,
+    said: str,
+    installation: Installation,
+    between: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cluster.doctor.server.ANSWER_SECONDS", 0.2 if mode == "hang" else 30)
+    between.mode = mode
+    finding = found(installation)[name]
+
+    assert finding.grade == "problem"
+    assert said in finding.found
+    assert finding.advice
+
+
+@pytest.mark.parametrize(
+    ("version", "grade"),
+    [
+        ("3.17.2", "ok"),
+        ("3.18.0", "ok"),
+        ("3.9.0", "warning"),
+        ("2.22.0", "problem"),
+        ("<html>", "problem"),
+    ],
+)
+def test_versions_that_do_not_go_together_are_told(version: str, grade: str) -> None:
+    assert judge_version("http://it", Reply(200, version, None, {}), "3.17.2").grade == grade
+
+
+@pytest.mark.parametrize(
+    ("locations", "grade"),
+    [
+        ({}, "ok"),
+        ({"Default": "mlflow-artifacts:/0", "other": "/tmp"}, "ok"),
+        ({"aigc": "s3://bucket/1", "Default": "mlflow-artifacts:/0"}, "warning"),
+        ({"aigc": "file:///var/mlflow/1"}, "problem"),
+        ({"aigc": "/var/mlflow/1"}, "problem"),
+    ],
+)
+def test_artifacts_have_to_come_to_every_worker(locations: dict[str, str], grade: str) -> None:
+    assert judge_artifacts(locations).grade == grade
