@@ -46,7 +46,7 @@ def doctor(context: click.Context, output: Output) -> None:
     for area in examine(installation, CHECKS):
         areas.append(area)
         if output == "table" and area.findings:
-            click.echo(_as_text(area))
+            click.echo("\n".join(as_lines(area, _width())))
     if output == "json":
         records = [{"area": area.name, **asdict(each)} for area in areas for each in area.findings]
         click.echo(as_json(records))
@@ -73,22 +73,28 @@ def _summary(grades: Counter[Grade]) -> str:
     return ", ".join(counted)
 
 
-def _as_text(area: Area) -> str:
-    """An area under its name, folded to the width of the terminal, if it is one."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    title = click.style(area.name, bold=True)
-    return "\n".join([title, *(_line(each, width) for each in area.findings)])
+def as_lines(area: Area, width: int | None) -> list[str]:
+    """An area under its name, folded to `width` columns, or not at all."""
+    lines = [click.style(area.name, bold=True)]
+    for finding in area.findings:
+        lines += _lines(finding, width)
+    return lines
 
 
-def _line(finding: Finding, width: int | None) -> str:
+def _width() -> int | None:
+    """The columns of the terminal; None where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _lines(finding: Finding, width: int | None) -> list[str]:
     """Grade, name and what was found; below it what to do next."""
     grade = click.style(finding.grade.ljust(GRADE_WIDTH), fg=COLOURS[finding.grade])
     left = f"  {grade}  {finding.name.ljust(NAME_WIDTH)}  "
     indent = " " * (2 + GRADE_WIDTH + 2 + NAME_WIDTH + 2)
-    lines = _folded(finding.found, indent, width)
+    first, *rest = _folded(finding.found, indent, width)
     if finding.advice:
-        lines += _folded(f"→ {finding.advice}", indent, width)
-    return f"\n{indent}".join(lines).join((left, ""))
+        rest += _folded(f"→ {finding.advice}", indent, width)
+    return [left + first, *(indent + line for line in rest)]
 
 
 def _folded(text: str, indent: str, width: int | None) -> list[str]:
