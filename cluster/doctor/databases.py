@@ -115,7 +115,7 @@ def judge_pages(name: str, file: Path, pages: Pages) -> Finding:
     """Whether the file is whole, as far as it was looked at."""
     if pages.state == "missing":
         return ok(name, f"{file.name} is not there yet; it is made when it is needed")
-    found = f"{file}, {pages.size_bytes / 1e6:,.1f} MB"
+    found = f"{file}, {pages.size_bytes / 1e6:.3g} MB"
     if pages.state == "damaged":
         advice = REPAIR.format(LOST.get(file.name, "what it holds"))
         return problem(name, f"{found}, is damaged: {pages.said}", advice)

@@ -121,10 +121,9 @@ def test_a_machine_without_an_address_is_a_problem() -> None:
     assert judge_host("here", "10.0.0.7").grade == "ok"
 
 
-def test_a_folder_that_is_too_deep_for_sockets_is_a_problem(tmp_path: Path) -> None:
+def test_a_folder_that_is_too_deep_for_sockets_is_a_problem() -> None:
     assert judge_scratch(Path("/tmp")).grade == "ok"
     assert judge_scratch(Path("/tmp") / ("x" * 60)).grade == "problem"
-    assert judge_scratch(Path("/nowhere")).grade == "problem"
 
 
 @pytest.mark.parametrize(
