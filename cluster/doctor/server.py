@@ -18,6 +18,24 @@ ANSWER_SECONDS = 2.5
 EXPERIMENTS = "/api/2.0/mlflow/experiments/search"
 PROXIED = "mlflow-artifacts:"
 START_IT = "Start it, check MLFLOW_TRACKING_URI, or unset it to use the workspace's own store"
+TRUST_IT = "Name the certificate of its authority in MLFLOW_TRACKING_SERVER_CERT_PATH"
+SILENCES = (
+    (
+        ("timed out",),
+        f"says nothing within {ANSWER_SECONDS:g} s",
+        "See whether it is overloaded, or behind a firewall",
+    ),
+    (("Connection refused",), "is refused: nobody listens there", START_IT),
+    (("Failed to resolve",), "has a name that is not known", START_IT),
+    (("CERTIFICATE_VERIFY_FAILED",), "has a certificate that is not trusted", TRUST_IT),
+    (("SSLError",), "does not speak TLS as it should", "See whether it is http:// there"),
+    (
+        ("RemoteDisconnected", "Connection reset", "Connection aborted"),
+        "ends the connection without an answer",
+        "See its log, and whether it is https:// there",
+    ),
+)
+"""What the client says of a server that does not answer, what that means, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +60,15 @@ def look(installation: Installation) -> Iterator[Finding]:
     require_private(uri)
     try:
         version = asked(uri, "/version")
-        yield judge_version(uri, version, _own_version())
+        finding = judge_version(uri, version, _own_version())
+        yield finding
         if version.ahead_seconds is not None:
             yield judge_clock("clock", version.ahead_seconds, "the server's")
-        if version.status < 500:
+        if finding.grade != "problem":
             experiments = asked(uri, EXPERIMENTS, {"max_results": 1000})
             yield from judge_experiments(experiments)
     except MlflowException as error:
-        yield problem("server", f"{uri.partition('?')[0]} {_silence(error)}", START_IT)
+        yield judge_silence(uri.partition("?")[0], str(error))
 
 
 def asked(uri: str, path: str, body: Mapping[str, Any] | None = None) -> Reply:
@@ -110,9 +129,10 @@ def judge_experiments(reply: Reply) -> Iterator[Finding]:
         yield problem("credentials", f"{error.what} ({reply.status})", error.next_step)
         return
     if reply.status != 200:
-        said = str(reply.body.get("message") or reply.text)[:120]
+        said = str(reply.body.get("message") or reply.text)
         advice = "See the server's log; after an update of MLflow its database may need one, too"
-        yield problem("store", f"the server answers with {reply.status}: {said}", advice)
+        answer = f"the server answers with {reply.status}: {' '.join(said.split())[:120]}"
+        yield problem("store", answer, advice)
         return
     yield ok("credentials", "the server lets us in")
     yield judge_artifacts(
@@ -141,6 +161,15 @@ def judge_artifacts(locations: Mapping[str, str]) -> Finding:
     return warning("artifacts", f"workers write them to {scheme}:// themselves", advice)
 
 
+def judge_silence(uri: str, said: str) -> Finding:
+    """Why there is no answer, by what the client says of it."""
+    for words, found, advice in SILENCES:
+        if any(word in said for word in words):
+            return problem("server", f"{uri} {found}", advice)
+    cause = " ".join(said.rpartition("Caused by ")[2].split())
+    return problem("server", f"{uri} fails: {cause[:160]}", START_IT)
+
+
 def _own_version() -> str:
     from mlflow.version import VERSION
 
@@ -157,16 +186,3 @@ def _ahead(date: str | None, now: float) -> float | None:
         return parsedate_to_datetime(date or "").timestamp() + 0.5 - now
     except ValueError:
         return None
-
-
-def _silence(error: Exception) -> str:
-    """Why there is no answer, in words."""
-    said = str(error)
-    reasons = {
-        "timed out": f"says nothing within {ANSWER_SECONDS:g} s",
-        "Connection refused": "is refused: nobody listens there",
-        "Failed to resolve": "has a name that is not known",
-        "CERTIFICATE_VERIFY_FAILED": "has a certificate that is not trusted",
-        "SSLError": "does not speak TLS as it should",
-    }
-    return next((told for word, told in reasons.items() if word in said), f"fails: {said[:160]}")

@@ -22,7 +22,9 @@ from cluster.environment import ROOT, commit, packages
 
 DISTRIBUTION = "aigc-factory"
 HEAVY = ("torch", "pyarrow", "mlflow", "ray")
-"""What the other checks need, and what a broken installation breaks first."""
+"""What a broken installation breaks first."""
+OURS = ("cluster.delivery", "cluster.places")
+"""What brings in the rest that the other checks share."""
 REINSTALL = "In the source tree: python -m pip install --constraint constraints.txt --editable ."
 
 
@@ -41,7 +43,7 @@ def look(installation: Installation) -> Iterator[Finding]:
     yield judge_packages(wanted.packages, installed)
     yield judge_conflicts(conflicts(wanted.packages, installed))
     yield judge_names(each.metadata["Name"] for each in distributions())
-    yield judge_imports({name: import_failure(name) for name in HEAVY})
+    yield judge_imports({name: import_failure(name) for name in HEAVY + OURS})
     yield _judged_code(installed)
 
 

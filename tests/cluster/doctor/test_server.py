@@ -9,7 +9,7 @@ from proxy import Proxy
 from servers import MlflowServer
 
 from cluster.doctor.contract import Finding, Installation
-from cluster.doctor.server import Reply, judge_artifacts, judge_version, look
+from cluster.doctor.server import Reply, judge_artifacts, judge_silence, judge_version, look
 
 Findings = dict[str, Finding]
 
@@ -51,10 +51,11 @@ def test_a_wrong_password_is_a_problem_and_is_not_shown(
     ("mode", "name", "said"),
     [
         ("refuse", "server", "nobody listens there"),
-        ("hang", "server", "says nothing within 0.2 s"),
+        ("hang", "server", "says nothing within"),
         ("500", "server", "answers with 500"),
         ("403", "credentials", "does not let the user admin do that (403)"),
         ("404", "server", "not as an MLflow server does"),
+        ("reset", "server", "ends the connection without an answer"),
     ],
 )
 def test_what_is_wrong_is_told_apart(
@@ -100,3 +101,19 @@ def test_versions_that_do_not_go_together_are_told(version: str, grade: str) -> 
 )
 def test_artifacts_have_to_come_to_every_worker(locations: dict[str, str], grade: str) -> None:
     assert judge_artifacts(locations).grade == grade
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "… (Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]",
+            "trusted",
+        ),
+        ("… (Caused by SSLError(SSLError(1, '[SSL: WRONG_VERSION_NUMBER] wrong version", "TLS"),
+        ("… Failed to resolve 'nowhere.invalid' ([Errno -2])", "a name that is not known"),
+        ("… (Caused by Strange('of\nlines'))", "fails: Strange('of lines'))"),
+    ],
+)
+def test_the_words_of_the_client_are_understood(said: str, told: str) -> None:
+    assert told in judge_silence("https://it", said).found
