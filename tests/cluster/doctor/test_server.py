@@ -8,7 +8,8 @@ import pytest
 from proxy import Proxy
 from servers import MlflowServer
 
-from cluster.doctor.contract import Finding, Installation
+from cluster.doctor.contract import Check, Finding, Installation
+from cluster.doctor.examination import examine
 from cluster.doctor.server import Reply, judge_artifacts, judge_silence, judge_version, look
 
 Findings = dict[str, Finding]
@@ -51,7 +52,6 @@ def test_a_wrong_password_is_a_problem_and_is_not_shown(
     ("mode", "name", "said"),
     [
         ("refuse", "server", "nobody listens there"),
-        ("hang", "server", "says nothing within"),
         ("500", "server", "answers with 500"),
         ("403", "credentials", "does not let the user admin do that (403)"),
         ("404", "server", "not as an MLflow server does"),
@@ -66,13 +66,24 @@ def test_what_is_wrong_is_told_apart(
     between: Proxy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cluster.doctor.server.ANSWER_SECONDS", 0.2 if mode == "hang" else 30)
+    monkeypatch.setattr("cluster.doctor.server.ANSWER_SECONDS", 30)
     between.mode = mode
     finding = found(installation)[name]
 
     assert finding.grade == "problem"
     assert said in finding.found
     assert finding.advice
+
+
+def test_a_server_that_hangs_is_left_before_the_check_is(
+    installation: Installation, between: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.doctor.server.ANSWER_SECONDS", 0.2)
+    between.mode = "hang"
+    (area,) = examine(installation, [Check("mlflow", look, seconds=20)])
+
+    assert [finding.name for finding in area.findings] == ["server"]
+    assert "says nothing within" in area.findings[0].found
 
 
 @pytest.mark.parametrize(
