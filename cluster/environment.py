@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 
 from aigc import __version__
 from cluster.code import PACKAGES, code_digest
@@ -61,6 +60,9 @@ def commit(root: Path = ROOT) -> Commit | None:
 @functools.cache
 def environment() -> dict[str, Any]:
     """This process's environment, as plain data. Bytes and counts are of the whole machine."""
+    # The rest of this module is wanted also where torch is what is broken.
+    import torch
+
     made_from = Commit.told() or commit()
     return {
         "aigc": __version__,
@@ -74,7 +76,7 @@ def environment() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "gpus": gpus(),
         "cuda": torch.version.cuda,
-        "packages": _packages(),
+        "packages": packages(),
     }
 
 
@@ -98,7 +100,7 @@ def gpus() -> list[dict[str, Any]]:
     torch would have to start CUDA for it, which a driver whose workers have the GPUs does not need.
     """
     asked = "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"
-    rows = [line.split(", ") for line in (_answer("nvidia-smi", *asked) or "").splitlines()]
+    rows = [line.split(", ") for line in (answer("nvidia-smi", *asked) or "").splitlines()]
     return [
         {
             "name": name,
@@ -110,7 +112,7 @@ def gpus() -> list[dict[str, Any]]:
     ]
 
 
-def _packages() -> dict[str, str]:
+def packages() -> dict[str, str]:
     """The version of each installed package, by its normalised name."""
     found = [
         (re.sub(r"[-_.]+", "-", each.metadata["Name"]).lower(), each.version)
@@ -132,10 +134,10 @@ def _processor() -> str:
 def _git(root: Path, *arguments: str) -> str | None:
     # A hook of another repository, from which this may run, has that one in its environment. And
     # who only looks takes no lock.
-    return _answer("git", "-C", str(root), "--no-optional-locks", *arguments)
+    return answer("git", "-C", str(root), "--no-optional-locks", *arguments)
 
 
-def _answer(*command: str) -> str | None:
+def answer(*command: str) -> str | None:
     """What a command prints; None if it fails, is not there or does not answer."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:

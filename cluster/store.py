@@ -56,7 +56,7 @@ class Store:
 
     def __init__(self, url: str, locks: Path) -> None:
         self._locks = locks
-        self._url = _parsed(url)
+        self._url = database_url(url)
         with _answering():
             self._engine = _engine(self._url)
 
@@ -116,8 +116,11 @@ def _answering() -> Iterator[None]:
         ) from error
 
 
-def _parsed(url: str) -> URL:
-    """The URL; PostgreSQL by psycopg 3, whatever default SQLAlchemy has."""
+def database_url(url: str) -> URL:
+    """The URL; PostgreSQL by psycopg 3, whatever default SQLAlchemy has.
+
+    Raises StoreUnavailable.
+    """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):

@@ -210,20 +210,6 @@ def _taken(lock: IO[str], patience: float) -> bool:
             return True
 
 
-def _root(path: str | os.PathLike[str]) -> Path:
-    """The path, absolute. Raises WorkspaceUnwritable where no workspace can be."""
-    if {"?", "%"} & set(str(path)):
-        raise WorkspaceUnwritable(
-            f"the workspace {path} has a ? or a % in its path", "MLflow cannot open such a store"
-        )
-    if "://" in str(path):
-        raise WorkspaceUnwritable(
-            f"the workspace {path} is not a folder of this machine",
-            "Give a local path, or mount the bucket",
-        )
-    return Path(path).expanduser().absolute()
-
-
 @dataclass(frozen=True)
 class Workspace:
     """An installation's folder; `root` is absolute."""
@@ -233,14 +219,30 @@ class Workspace:
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> Workspace:
         """The workspace at `path`, made if need be. Raises WorkspaceUnwritable."""
-        root = _root(path)
+        workspace = cls.named(path)
+        root = workspace.root
         try:
             root.mkdir(parents=True, exist_ok=True)
             (root / f".probe-{os.getpid()}").touch()
             (root / f".probe-{os.getpid()}").unlink()
         except OSError as error:
             raise unwritable(root, error) from error
-        return cls(root)
+        return workspace
+
+    @classmethod
+    def named(cls, path: str | os.PathLike[str]) -> Workspace:
+        """The workspace at `path`, which may not be there. Raises WorkspaceUnwritable."""
+        if {"?", "%"} & set(str(path)):
+            raise WorkspaceUnwritable(
+                f"the workspace {path} has a ? or a % in its path",
+                "MLflow cannot open such a store",
+            )
+        if "://" in str(path):
+            raise WorkspaceUnwritable(
+                f"the workspace {path} is not a folder of this machine",
+                "Give a local path, or mount the bucket",
+            )
+        return cls(Path(path).expanduser().absolute())
 
     @classmethod
     def look(cls, path: str | os.PathLike[str], expected: bool = True) -> Workspace:
@@ -249,7 +251,8 @@ class Workspace:
         Raises WorkspaceNotFound where there is none, if one is `expected`, and WorkspaceUnwritable
         where there is something else.
         """
-        root = _root(path)
+        workspace = cls.named(path)
+        root = workspace.root
         try:
             os.scandir(root).close()
         except FileNotFoundError as error:
@@ -264,7 +267,7 @@ class Workspace:
                 f"cannot read the workspace {root}: {error.strerror}",
                 "Change its permissions, or choose another --workspace",
             ) from error
-        return cls(root)
+        return workspace
 
     @property
     def datasets(self) -> Path:

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from aigc import __version__
 from aigc.errors import FactoryError
-from jobs.commands import data, demo, job, model, schema, submit, track
+from jobs.commands import data, demo, doctor, job, model, schema, submit, track
 from jobs.console import message
 from jobs.errors import DONE, INTERRUPTED, SpecInvalid, exit_code
 from jobs.invocation import Invocation
@@ -28,6 +28,7 @@ COMMANDS: tuple[click.Command, ...] = (
     model.model,
     track.track,
     schema.schema,
+    doctor.doctor,
 )
 
 
