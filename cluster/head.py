@@ -109,6 +109,10 @@ class Head:
                 "Install the same version on both sides",
             )
 
+    def date(self) -> str | None:
+        """What its clock says, as the header of a reply."""
+        return self._patiently("GET", "/api/version").headers.get("Date")
+
     def capacity(self) -> Capacity:
         """Its nodes that are alive. Raises HeadUnavailable, too while it does not know its own."""
         alive = self._asked("GET", "/api/v0/nodes?detail=1&limit=10000")

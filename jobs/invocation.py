@@ -57,6 +57,17 @@ def where_option(command: F) -> F:
     )(command)
 
 
+def insecure_option(command: F) -> F:
+    """--insecure-cluster, handed to the command as `insecure`."""
+    return click.option(
+        "--insecure-cluster",
+        "insecure",
+        is_flag=True,
+        help="Talk to a head without TLS or token: whoever is on the way, or reaches it, may read "
+        "and run anything.",
+    )(command)
+
+
 @dataclass(frozen=True)
 class Invocation:
     """The options before the verb; commands receive it by @click.pass_obj.

@@ -7,6 +7,7 @@ one, write a module with a `look` and a line here. The first one imports what th
 from __future__ import annotations
 
 from cluster.doctor import (
+    cluster_head,
     credentials,
     databases,
     folder,
@@ -32,4 +33,5 @@ CHECKS: tuple[Check, ...] = (
     Check("ray", ray_start.look),
     Check("gpus", gpus.look, seconds=60),
     Check("room", room.look),
+    Check("cluster", cluster_head.look),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email.utils import parsedate_to_datetime
+
 from cluster.doctor.contract import Finding, ok, problem, warning
 
 APART_SECONDS = 3.0
@@ -19,3 +21,11 @@ def judge_clock(name: str, offset_seconds: float, whose: str) -> Finding:
     if apart > APART_SECONDS:
         return warning(name, found, ADVICE)
     return ok(name, f"{whose} clock is the same within {APART_SECONDS:g} s")
+
+
+def seconds_ahead(date: str | None, now: float) -> float | None:
+    """How far a Date header is ahead of `now`, seconds since 1970; in the middle of its second."""
+    try:
+        return parsedate_to_datetime(date or "").timestamp() + 0.5 - now
+    except ValueError:
+        return None

@@ -42,11 +42,13 @@ class Installation:
     """What is looked at: a workspace, which may not be there, and the resources of known jobs.
 
     `jobs` gives these by their names; called by who needs them, since what reads a spec may be
-    what is broken.
+    what is broken. `head` is the address of a cluster's head that is asked about, and whether it
+    may be insecure.
     """
 
     workspace: Workspace
     jobs: Callable[[], Mapping[str, Resources]]
+    head: tuple[str, bool] | None = None
 
 
 Look = Callable[[Installation], Iterable[Finding]]

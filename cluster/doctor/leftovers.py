@@ -23,7 +23,7 @@ def look(installation: Installation) -> Iterator[Finding]:
 def undelivered(installation: Installation) -> tuple[list[str], list[str]]:
     """The submissions that no process holds, and whose record this store, or another, has not."""
     from aigc.data.files import digest_of
-    from cluster.delivery import Cursor
+    from cluster.cursor import Cursor
     from cluster.holder import is_held
     from cluster.tails import entries
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from cluster.doctor.clocks import judge_clock
+from cluster.doctor.clocks import judge_clock, seconds_ahead
 from cluster.doctor.contract import Finding, Installation, ok, problem, warning
 from cluster.doctor.databases import SERVERS
 
@@ -94,7 +93,7 @@ def asked(uri: str, path: str, body: Mapping[str, Any] | None = None) -> Reply:
     return Reply(
         response.status_code,
         response.text,
-        _ahead(response.headers.get("Date"), middle),
+        seconds_ahead(response.headers.get("Date"), middle),
         found if isinstance(found, dict) else {},
     )
 
@@ -178,11 +177,3 @@ def _own_version() -> str:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(each) for each in version.split(".")[:2] if each.isdigit())
-
-
-def _ahead(date: str | None, now: float) -> float | None:
-    """How far the header is ahead of `now`, seconds since 1970; in the middle of its second."""
-    try:
-        return parsedate_to_datetime(date or "").timestamp() + 0.5 - now
-    except ValueError:
-        return None

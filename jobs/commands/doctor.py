@@ -13,7 +13,7 @@ import click
 
 from jobs.console import Output, as_json, message, output_option
 from jobs.errors import FAILED
-from jobs.invocation import Invocation
+from jobs.invocation import Invocation, insecure_option
 
 if TYPE_CHECKING:
     from cluster.doctor.contract import Area, Finding, Grade
@@ -26,14 +26,16 @@ NARROWEST = 60
 
 
 @click.command()
+@click.option("--on", "head", metavar="URL", help="Look at the cluster of this head, too.")
+@insecure_option
 @output_option
 @click.pass_context
-def doctor(context: click.Context, output: Output) -> None:
+def doctor(context: click.Context, head: str | None, insecure: bool, output: Output) -> None:
     """Look for what would stand in the way of jobs on this machine, and change nothing.
 
     Versions, the workspace and its stores, MLflow, credentials, clocks, what waits, the machine,
-    Ray, GPUs, and what would run where. Each finding is ok, a warning or a problem, and says what
-    to do next. Ends with 100 if there is a problem.
+    Ray, GPUs, what would run where, and with --on the head of a cluster. Each finding is ok, a
+    warning or a problem, and says what to do next. Ends with 100 if there is a problem.
     """
     from cluster.doctor import CHECKS
     from cluster.doctor.contract import Installation
@@ -41,7 +43,8 @@ def doctor(context: click.Context, output: Output) -> None:
     from cluster.workspace import Workspace
 
     invocation: Invocation = context.obj
-    installation = Installation(Workspace.named(invocation.workspace), shipped)
+    asked = (head, insecure) if head is not None else None
+    installation = Installation(Workspace.named(invocation.workspace), shipped, asked)
     areas = []
     for area in examine(installation, CHECKS):
         areas.append(area)

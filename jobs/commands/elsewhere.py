@@ -52,7 +52,7 @@ def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
         if asked.detach:
             return
         _follow(submission)
-        done = submission.outcome(planning)
+        done = submission.outcome(planning) or _recorded_elsewhere(submission)
     _end(submission, planning, done, asked.output)
 
 
@@ -73,9 +73,20 @@ def _follow(submission: Submission) -> None:
     """To its end; where that is no success, this command ends with it."""
     from cluster.log_reader import LogReader
 
-    present = follow(submission.run, LogReader(submission.run.logs, "driver"))
+    # A worker tells how far it is.
+    reader = LogReader(submission.run.logs, None)
+    present = follow(submission.run, reader, is_data=False)
     if present.state != "SUCCEEDED":
         leave(click.get_current_context(), submission.run, present)
+
+
+def _recorded_elsewhere(submission: Submission) -> dict[str, object] | None:
+    """The outcome that names another MLflow store than ours, if there is one."""
+    from cluster.submissions import outcome
+
+    if found := outcome(submission.run):
+        message("warning: the cluster records in another MLflow: see MLFLOW_TRACKING_URI there")
+    return found or None
 
 
 def _end(

@@ -22,12 +22,15 @@ POLL_SECONDS = 0.5
 """Between two looks at a submission that is waited for or followed."""
 
 
-def follow(run: RunFolder, reader: LogReader) -> Standing:
-    """Print what is said until the submission has ended; how it has. Raises LogLost."""
+def follow(run: RunFolder, reader: LogReader, is_data: bool) -> Standing:
+    """Print what is said until the submission has ended, as data or as messages; how it has.
+
+    Raises LogLost.
+    """
     with going_on(run, to_cancel(run)):
         for present in looks(run):
             for text in reader.new():
-                click.echo(text, nl=False)
+                click.echo(text, nl=False, err=not is_data)
             if present.has_ended:
                 return present
     raise AssertionError("looks end with an end")

@@ -97,7 +97,7 @@ def logs(
         for text in reader.new():
             click.echo(text, nl=False)
         return
-    leave(context, run, follow(run, reader))
+    leave(context, run, follow(run, reader, is_data=True))
 
 
 @job.command()

@@ -13,7 +13,7 @@ import click
 
 from jobs.commands.plan import again, next_commands, show_plan
 from jobs.console import Output, as_json, message, output_option, show_one
-from jobs.invocation import Invocation, where_option
+from jobs.invocation import Invocation, insecure_option, where_option
 
 if TYPE_CHECKING:
     from jobs.source import Source
@@ -57,13 +57,7 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
             "--dry-run", is_flag=True, help="Print the plan, and the request to a head, and stop."
         ),
         click.option("--detach", is_flag=True, help="Do not follow what was handed to a head."),
-        click.option(
-            "--insecure-cluster",
-            "insecure",
-            is_flag=True,
-            help="Talk to a head without TLS or token: whoever is on the way, or reaches it, may "
-            "read and run anything.",
-        ),
+        insecure_option,
         click.option(
             "--priority",
             type=click.IntRange(-100, 100),

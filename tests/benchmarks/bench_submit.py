@@ -1,4 +1,4 @@
-"""What it costs to look at many submissions: the list of 10,000.
+"""What it costs to submit a job and to look at many: beside Ray's own means, and with faults.
 
 Protocol: RESULTS.md beside this file.
 """
@@ -6,115 +6,27 @@ Protocol: RESULTS.md beside this file.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-from harness import conclude, machine, median, table
-
-from cluster.submissions import summaries
-from cluster.workspace import RunFolder, Workspace
-
-REPORTS = 20
-"""Of each submission's journal."""
-PARAMS = {f"training.field_{number}": "a value of it" for number in range(60)}
-"""As many as a train spec has."""
-ENDS = (
-    *[("FINISHED", None)] * 90,
-    *[("FAILED", "WorkerLost")] * 5,
-    *[("KILLED", "Preempted")] * 3,
-    *[(None, None)] * 2,
-)
-"""How a hundred submissions have ended: two of them without a word."""
+from harness import conclude, machine
+from submitting.handing import exactly_once, overhead
+from submitting.listing import Figures, Goals, listing
+from submitting.starting import starting
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--submissions", type=int, default=10_000)
+    parser.add_argument("--submissions", type=int, default=10_000, help="to list")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--jobs", type=int, default=1_000, help="to hand over with faults")
+    parser.add_argument("--pairs", type=int, default=5, help="of starts beside Ray's own")
     chosen = parser.parse_args()
-    where = machine()
-    with tempfile.TemporaryDirectory() as folder:
-        workspace = Workspace.at(folder)
-        fill(workspace, chosen.submissions)
-        seconds = {
-            "all, read": timed(chosen.repeats, lambda: summaries(workspace, None, None)),
-            "the newest 20, read": timed(chosen.repeats, lambda: summaries(workspace, None, 20)),
-            "aigc job list": timed(chosen.repeats, lambda: command(workspace)),
-            "aigc job list -o json": timed(
-                chosen.repeats, lambda: command(workspace, "-o", "json")
-            ),
-            "aigc job list --limit 20": timed(
-                chosen.repeats, lambda: command(workspace, "--limit", "20")
-            ),
-            "aigc --help": timed(chosen.repeats, lambda: command(workspace, "--help")),
-        }
-        assert len(summaries(workspace, None, None)) == chosen.submissions
-    rows = [(name, median(each), min(each), max(each)) for name, each in seconds.items()]
-    table((f"{chosen.submissions:,} submissions", "median s", "least", "most"), rows)
-    figures = {name: round(median(each), 4) for name, each in seconds.items()}
-    per_half_second = 0.5 * chosen.submissions / median(seconds["all, read"])
-    whole = 0.5 * chosen.submissions / median(seconds["aigc job list"])
-    goals = {
-        "submissions read in half a second": (per_half_second, 10_000.0),
-        "submissions listed by the command in half a second": (whole, 10_000.0),
-    }
+    where, figures, goals = machine(), Figures(), Goals()
+    listing(chosen.submissions, chosen.repeats, figures, goals)
+    starting(chosen.pairs, figures, goals)
+    overhead(chosen.pairs, figures, goals)
+    exactly_once(chosen.jobs, figures, goals)
     return conclude("submit", where, figures, goals)
-
-
-def fill(workspace: Workspace, count: int) -> None:
-    """Submissions as trainings leave them, and a handful that are open."""
-    for number in range(count):
-        status, error = ENDS[number % len(ENDS)]
-        write(workspace.run(f"digits-vae-{number:010x}"), 1_764_000_000_000 + number, status, error)
-
-
-def write(run: RunFolder, begun: int, status: str | None, error: str | None) -> None:
-    """The files that are looked at, of about the size that they have."""
-    run.path.mkdir(parents=True)
-    tags = {"aigc.kind": "train", "aigc.code": "c" * 64, "aigc.steps": "2000"}
-    begin = {"name": "digits-vae", "tags": tags, "parent": None, "store": "s" * 64}
-    lines: list[dict[str, Any]] = [{"begin": begin}, {"tags": {"aigc.host": "a machine"}}]
-    lines += [{"params": PARAMS}, {"attach": str(run.spec), "folder": None}]
-    if status is not None:
-        why = {"why": {"error": error, "said": "so it is"}} if error else {}
-        lines.append({"end": status, "step": 100 * REPORTS, **why})
-    append(run.outbox, [{"time": begun, **line} for line in lines])
-    figures = {f"autoencoder/figure_{number}": 0.123456789 for number in range(12)}
-    steps = range(100, 100 * (REPORTS + 1), 100)
-    append(run.journal, [{"step": step, "time": begun, "figures": figures} for step in steps])
-    run.lock.touch()
-
-
-def append(path: Path, lines: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def command(workspace: Workspace, *words: str) -> None:
-    """The command as a process, whose output goes nowhere."""
-    job = ["--help"] if words == ("--help",) else ["job", "list", *words]
-    subprocess.run(
-        [sys.executable, "-m", "jobs", "--workspace", str(workspace.root), *job],
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        check=True,
-    )
-
-
-def timed(repeats: int, work: Callable[[], object]) -> list[float]:
-    """Seconds of each repetition, after one that is not counted."""
-    seconds = []
-    for _ in range(repeats + 1):
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return seconds[1:]
 
 
 if __name__ == "__main__":

@@ -105,12 +105,12 @@ def test_a_job_runs_on_the_cluster_and_asked_again_is_the_same(jobs: Jobs) -> No
     code, out, err = jobs.submit("evaluation.metrics=[elbo]", words=("-o", "json"))
     assert code == 0, err
     (run,) = jobs.workspace.runs()
-    told = json.loads(out[out.index("{") :])
+    told = json.loads(out)
 
     assert told["submission"] == run.submission
     assert told["evaluation"]["figures"].keys() == {"elbo"}
     assert f"{run.submission} was handed to {jobs.head.address}" in err
-    assert "begins on cluster" in out
+    assert "begins on cluster" in err
     assert (run.logs / "worker-1.log").exists()
     made_with = json.loads(run.environment.read_text())
     assert made_with["commit"], "the commit did not travel"

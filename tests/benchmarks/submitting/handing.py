@@ -1,0 +1,191 @@
+"""What a hand-over costs on top of a bare Ray Job, and how often a job is there after faults."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from harness import ROOT, median, table
+from proxy import Proxy
+from ray_head import RayHead, ray_head
+
+import cluster.head
+from aigc.data.importers import import_dataset
+from cluster.head import Head, JobRequest
+from cluster.workspace import Workspace
+from jobs.handover import handing
+from jobs.progress import Silent
+from jobs.session import open_planning
+from jobs.spec import load
+from jobs.specs import SPECS
+from jobs.submission import prepare
+from submitting.listing import Figures, Goals
+
+FAULTS = ("pass", "refuse", "reset", "500", "pass", "refuse", "reset", "slow", "reset", "hang")
+"""Of the requests in turn: none; before the POST; after it, when the reply is torn or late; and in
+the middle, when nobody answers any more."""
+SPEC = SPECS / "tiny" / "vae.yaml"
+
+
+def overhead(pairs: int, figures: Figures, goals: Goals) -> None:
+    """From the request to the first process of the entrypoint, ours beside a bare one in turn: of
+    the hand-over alone, which both ask for in this process, and of the whole commands."""
+    with _cluster() as head, tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace.at(folder)
+        import_dataset(workspace.datasets, "digits")
+        turns = [
+            (
+                _started(head, _bare(head)),
+                _started(head, _ours(head, workspace)),
+                _started(head, _bare_command(head)),
+                _started(head, _our_command(head, workspace)),
+            )
+            for _ in range(pairs)
+        ]
+    names = ("bare Ray Job", "ours", "ray job submit", "aigc submit --on URL")
+    rows = [(name, median(each), min(each), max(each)) for name, each in _columns(names, turns)]
+    table(("until the entrypoint is started", "median s", "least", "most"), rows)
+    extra = median([ours - bare for bare, ours, _, _ in turns])
+    whole = median([ours - bare for _, _, bare, ours in turns])
+    figures |= {"overhead_seconds": extra, "overhead_of_command_seconds": whole}
+    goals["1 s / what a hand-over adds to a bare Ray Job"] = (1 / max(extra, 1e-3), 1.0)
+
+
+def exactly_once(jobs: int, figures: Figures, goals: Goals) -> None:
+    """So many jobs handed over by a way that loses connections; the head counts them.
+
+    They ask for more processors than there are: none is ever started, and none can end.
+    """
+    with _cluster() as running, Proxy(running.dashboard) as way:
+        head, faults = Head.at(way.url), itertools.cycle(FAULTS)
+        began = time.perf_counter()
+        with _faulty(way, faults) as met:
+            for number in range(jobs):
+                head.submit(_never(f"job-{number:04d}"))
+        seconds = time.perf_counter() - began
+        answer = requests.get(f"{running.address}/api/jobs/", auth=head.token, timeout=120)
+        there = Counter(job["submission_id"] for job in answer.json())
+    assert len(there) == jobs, f"{len(there)} of {jobs} names are there"
+    figures |= {"handed_over": jobs, "hand_over_seconds": seconds, "faults": dict(met)}
+    goals["jobs that are there once / jobs"] = (jobs / sum(there.values()), 1.0)
+    table(
+        ("jobs handed over", "there", "seconds", *met),
+        [(jobs, there.total(), seconds, *met.values())],
+    )
+
+
+@contextmanager
+def _cluster() -> Iterator[RayHead]:
+    """A cluster whose token is in the environment."""
+    with ray_head() as head, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_AUTH_TOKEN", head.token or "")
+        yield head
+
+
+@contextmanager
+def _faulty(way: Proxy, faults: Iterator[str]) -> Iterator[Counter[str]]:
+    """While the block runs, each POST meets the next fault, and every other request none."""
+    ask, met = Head._ask, Counter[str]()
+
+    def disturbed(self: Head, method: str, path: str, **words: object) -> requests.Response:
+        mode = next(faults) if method == "POST" else "pass"
+        if method == "POST":
+            met[mode] += 1
+        if way.mode != mode:
+            way.mode = mode
+        return ask(self, method, path, **words)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Head, "_ask", disturbed)
+        patch.setattr(cluster.head, "PAUSE_SECONDS", 0.01)
+        patch.setattr(cluster.head, "ANSWER_SECONDS", 0.5)
+        yield met
+
+
+def _never(name: str) -> JobRequest:
+    return JobRequest(name, "true", {}, {}, entrypoint_num_cpus=10_000)
+
+
+def _columns(
+    names: tuple[str, ...], turns: list[tuple[float, ...]]
+) -> Iterator[tuple[str, list[float]]]:
+    return zip(names, map(list, zip(*turns, strict=True)), strict=True)
+
+
+def _started(head: RayHead, submit: Callable[[str], None]) -> float:
+    """Seconds from the request to the start of a process that has the marker in its words."""
+    marker = f"marked-{os.urandom(6).hex()}"
+    began = time.time()
+    submit(marker)
+    while True:
+        for process in psutil.process_iter(["cmdline", "create_time"]):
+            words = process.info["cmdline"] or []
+            # The supervisor's shell has them, too; the process itself is what we wait for.
+            if any(marker in word for word in words) and "python" in words[0]:
+                started: float = process.info["create_time"] - began
+                process.kill()
+                return started
+        time.sleep(0.01)
+
+
+def _sleeping(marker: str) -> str:
+    return f"python -c 'import time; time.sleep(60)' {marker}"
+
+
+def _bare(head: RayHead) -> Callable[[str], None]:
+    from ray.job_submission import JobSubmissionClient
+
+    client = JobSubmissionClient(head.address, headers={"Authorization": f"Bearer {head.token}"})
+    return lambda marker: _take(client.submit_job(entrypoint=_sleeping(marker)))
+
+
+def _take(_: str) -> None: ...
+
+
+def _ours(head: RayHead, workspace: Workspace) -> Callable[[str], None]:
+    """The package, the note and the request, as after the plan."""
+    there = Head.at(head.address)
+    planning = open_planning(workspace, there, Silent())
+
+    def submit(marker: str) -> None:
+        submission = prepare(load(SPEC, [f"name={marker[:30]}"]), planning)
+        handing(submission, planning, 0).deliver(there)
+
+    return submit
+
+
+def _bare_command(head: RayHead) -> Callable[[str], None]:
+    command = [str(Path(sys.executable).parent / "ray"), "job", "submit", "--no-wait"]
+    words = ["--address", head.address, "--", "python", "-c", "import time; time.sleep(60)"]
+    environment = {**os.environ, "RAY_AUTH_MODE": "token"}
+    return lambda marker: _run([*command, *words, marker], environment)
+
+
+def _our_command(head: RayHead, workspace: Workspace) -> Callable[[str], None]:
+    command = [
+        sys.executable,
+        "-m",
+        "jobs",
+        "--workspace",
+        str(workspace.root),
+        "submit",
+        str(SPEC),
+    ]
+    words = ["--on", head.address, "--detach", "--yes", "--set"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return lambda marker: _run([*command, *words, f"name={marker[:30]}"], environment)
+
+
+def _run(command: list[str], environment: dict[str, str]) -> None:
+    subprocess.run(command, env=environment, check=True, capture_output=True)
