@@ -11,6 +11,9 @@ _DEFAULTS = {
     # Neither phones home.
     "RAY_USAGE_STATS_ENABLED": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Ray reads it once. Where it is unset, a Ray that is started makes a world-readable token file
+    # in the home folder.
+    "RAY_AUTH_MODE": "token",
     # Progress comes from our journal; copies of the workers' output would tear it apart.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # Data on stdout is ours.

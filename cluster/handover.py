@@ -1,6 +1,6 @@
 """A submission that was handed to the head of a cluster, and the note of it in the run's folder.
 
-{"head": "https://head:8265", "insecure": false, "job": "digits-gan-0123456789-ab12cd",
+{"head": "https://head:8265", "insecure": false, "job": "digits-gan-0123456789-ab12cd-1",
  "time": 1764000000123, "heard": 0, "ended": null}
 
 The process that the head starts writes into the same workspace, and from its first entry on the
@@ -10,12 +10,10 @@ says of a job that ended before it began is noted, because a head forgets.
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from aigc.data.files import digest_of, write_json, write_text
-from cluster.errors import AlreadyRunning
 from cluster.journal import now
 from cluster.states import STATES, Standing, State
 from cluster.tails import whole
@@ -23,10 +21,6 @@ from cluster.workspace import RunFolder, Workspace
 
 if TYPE_CHECKING:
     from cluster.head import Head, JobRequest
-
-
-LEAVING_SECONDS = 60.0
-"""Within which a process leaves that has closed its record."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +43,12 @@ class Handover:
         """The note in the folder, if the submission was handed over."""
         try:
             note = cls(**whole(run.handover))
-            wrong = not isinstance(note.heard, int) or not isinstance(note.head, str)
-            if wrong or (note.ended is not None and note.ended[0] not in STATES):
+            texts, numbers = (note.head, note.job), (note.time, note.heard)
+            if not all(isinstance(each, str) for each in texts):
+                return None
+            if not all(isinstance(each, int) for each in numbers):
+                return None
+            if note.ended is not None and note.ended[0] not in STATES:
                 return None
         except (TypeError, LookupError):
             return None
@@ -74,8 +72,18 @@ class Handover:
 
 
 def job_name(run: RunFolder, workspace: Workspace) -> str:
-    """The id of its Ray Job: two workspaces may have the same submission on one head."""
-    return f"{run.submission}-{digest_of(str(workspace.root))[:6]}"
+    """The id of the next Ray Job of the submission, or of the one that it has now.
+
+    Two workspaces may have the same submission on one head. An id is not used again: the actor of
+    the attempt before has its name for some seconds after its end.
+    """
+    note = Handover.of(run)
+    number = 1
+    if note is not None:
+        former = note.job.rpartition("-")[2]
+        is_over = note.ended is not None or not note.is_news(run)
+        number = (int(former) if former.isdecimal() else 0) + is_over
+    return f"{run.submission}-{digest_of(str(workspace.root))[:6]}-{number}"
 
 
 def hand_over(head: Head, request: JobRequest, run: RunFolder, spec: str) -> None:
@@ -84,21 +92,13 @@ def hand_over(head: Head, request: JobRequest, run: RunFolder, spec: str) -> Non
     `spec` is the document that the process there reads. Raises HeadUnavailable, HeadRefused,
     WorkspaceUnwritable, and AlreadyRunning while a process works on it.
     """
-    note = Handover.of(run)
     with run.locked():
-        there = head.job(request.submission_id)
-        if there is not None and not there.has_ended:
-            if note is not None and note.is_news(run):
-                return
-            _await_end(head, request.submission_id)
         for gone in (run.cancel, run.stop):
             gone.unlink(missing_ok=True)
         write_text(run.spec, spec)
         # Before it is asked: what was asked must be found again, whatever comes between.
         note = Handover(head.address, head.insecure, request.submission_id, now(), size_of(run))
         note.write(run)
-        if there is not None:
-            head.forget(request.submission_id)
         head.submit(request)
 
 
@@ -107,18 +107,6 @@ def note_cancelled(run: RunFolder) -> None:
     note = Handover.of(run)
     if note is not None and note.is_news(run):
         replace(note, ended=("CANCELLED", "it was cancelled before it began")).write(run)
-
-
-def _await_end(head: Head, job: str) -> None:
-    """Wait for the process of an attempt that has closed its record, and is about to leave."""
-    last = time.monotonic() + LEAVING_SECONDS
-    while (there := head.job(job)) is not None and not there.has_ended:
-        if time.monotonic() >= last:
-            raise AlreadyRunning(
-                f"{head.address} still runs the last attempt of {job}",
-                "Wait for it, or end it with: ray job stop",
-            )
-        time.sleep(0.2)
 
 
 def size_of(run: RunFolder) -> int:

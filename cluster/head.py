@@ -158,10 +158,6 @@ class Head:
             f"{self.address} does not take the job: {refusal}", "Submit the same spec again"
         )
 
-    def forget(self, name: str) -> None:
-        """Let it forget a job that has ended, so that its name is free again."""
-        self._patiently("DELETE", _of(name))
-
     def stop(self, name: str) -> None:
         """Ask it to end a job: with SIGTERM, and some seconds later with SIGKILL."""
         self._patiently("POST", f"{_of(name)}/stop")

@@ -35,12 +35,12 @@ class Handing:
         hand_over(head, self.request, self.submission.run, as_document(self.submission.spec))
 
 
-def handing(submission: Submission, planning: Planning, priority: int) -> Handing:
-    """The request for the submission. Raises PackageTooLarge."""
+def handing(submission: Submission, planning: Planning, head: Head, priority: int) -> Handing:
+    """The request to the head for the submission. Raises PackageTooLarge."""
     package, run = pack(), submission.run
     environment = {
         "py_modules": [package.uri],
-        "env_vars": {**made_from(), **travelling()},
+        "env_vars": {**made_from(), **travelling(), **_authentication(head)},
     }
     name = job_name(run, planning.workspace)
     request = JobRequest(
@@ -50,6 +50,11 @@ def handing(submission: Submission, planning: Planning, priority: int) -> Handin
         {"aigc": submission.id},
     )
     return Handing(submission, request, package)
+
+
+def _authentication(head: Head) -> dict[str, str]:
+    """How Ray is joined where no token is asked for: elsewhere its nodes know themselves."""
+    return {} if head.token.is_given else {"RAY_AUTH_MODE": "disabled"}
 
 
 def entrypoint(submission: Submission, workspace: Workspace, priority: int) -> str:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.commands.following import follow, going_on, known, leave, present_of, to_cancel
+from jobs.commands.following import follow, going_on, leave, present_of, to_cancel
 from jobs.commands.plan import again, next_commands, show_plan
 from jobs.console import Output, as_json, message, show_one
 
 if TYPE_CHECKING:
     from cluster.head import Head
+    from cluster.log_reader import LogReader
     from jobs.commands.submit import Asked
     from jobs.handover import Handing
     from jobs.invocation import Invocation
@@ -27,6 +28,7 @@ def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
     A dry run prints the request as it would be sent.
     """
     from cluster.head import Head, Room
+    from cluster.log_reader import LogReader
     from jobs.handover import handing, staying
     from jobs.progress import Reporter
     from jobs.session import open_planning
@@ -41,17 +43,20 @@ def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
     show_plan(submission, planning)
     for name in staying():
         message(f"{name} holds a password and is not sent: set it on the cluster's nodes")
-    handed = handing(submission, planning, asked.priority)
+    handed = handing(submission, planning, head, asked.priority)
     if asked.dry_run:
         click.echo(as_json(handed.request.as_dict()))
         return
     if not asked.yes and sys.stdin.isatty():
         click.confirm("Hand it over?", default=True, abort=True, err=True)
     if (done := submission.outcome(planning)) is None:
+        # A worker tells how far it is. What earlier attempts have said is skipped.
+        reader = LogReader(submission.run.logs, None)
+        reader.new()
         _hand_over(head, handed, submission)
         if asked.detach:
             return
-        _follow(submission)
+        _follow(submission, reader)
         done = submission.outcome(planning) or _recorded_elsewhere(submission)
     _end(submission, planning, done, asked.output)
 
@@ -59,7 +64,7 @@ def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
 def _hand_over(head: Head, handed: Handing, submission: Submission) -> None:
     """Unless it is at work already: the same request twice is one job."""
     present = present_of(submission.run)
-    if present.has_ended or not known(submission.run):
+    if present.has_ended:
         with going_on(submission.run, to_cancel(submission.run)):
             handed.deliver(head)
         message(f"{submission.id} was handed to {head.address}")
@@ -69,12 +74,8 @@ def _hand_over(head: Head, handed: Handing, submission: Submission) -> None:
         message(f"next  aigc job {command} {submission.id}")
 
 
-def _follow(submission: Submission) -> None:
+def _follow(submission: Submission, reader: LogReader) -> None:
     """To its end; where that is no success, this command ends with it."""
-    from cluster.log_reader import LogReader
-
-    # A worker tells how far it is.
-    reader = LogReader(submission.run.logs, None)
     present = follow(submission.run, reader, is_data=False)
     if present.state != "SUCCEEDED":
         leave(click.get_current_context(), submission.run, present)

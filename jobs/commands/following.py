@@ -51,11 +51,6 @@ def looks(run: RunFolder) -> Iterator[Standing]:
     yield present
 
 
-def known(run: RunFolder) -> bool:
-    """Whether the submission has been handed over, or tried, before."""
-    return run.handover.exists() or run.outbox.exists()
-
-
 def present_of(run: RunFolder) -> Standing:
     """The state now, as far as it can be known."""
     from cluster.errors import HeadUnavailable

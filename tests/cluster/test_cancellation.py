@@ -13,25 +13,24 @@ from cluster.submissions import standing
 from cluster.workspace import RunFolder, Workspace
 
 HOLDING = """
-import json, pathlib, signal, sys
+import json, os, pathlib, sys, time
 from cluster.workspace import RunFolder
 run = RunFolder(pathlib.Path(sys.argv[1]))
-if sys.argv[2] == "stays":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if sys.argv[2] == "is done":
-    done = json.dumps({"time": 2, "end": "FINISHED"})
-    signal.signal(signal.SIGTERM, lambda *_: print(done, file=run.outbox.open("a")) or sys.exit())
 with run.locked():
     run.outbox.write_text(json.dumps({"time": 1, "begin": {}}) + "\\n")
     print("held", flush=True)
-    while True:
-        signal.pause()
+    while sys.argv[2] == "stays" or not run.cancel.exists():
+        time.sleep(0.02)
+    if sys.argv[2] == "is done":
+        with run.outbox.open("a") as outbox:
+            print(json.dumps({"time": 2, "end": "FINISHED"}), file=outbox)
+    os._exit(1)
 """
 
 
 @pytest.fixture
 def run(workspace: Workspace, request: pytest.FixtureRequest) -> Iterator[RunFolder]:
-    """A submission that a process holds, which does at SIGTERM what the test says."""
+    """A submission that a process holds, which does what the test says when it is asked to end."""
     run = workspace.run("night-1")
     command = [sys.executable, "-c", HOLDING, str(run.path), request.param]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:

@@ -160,7 +160,7 @@ def _ours(head: RayHead, workspace: Workspace) -> Callable[[str], None]:
 
     def submit(marker: str) -> None:
         submission = prepare(load(SPEC, [f"name={marker[:30]}"]), planning)
-        handing(submission, planning, 0).deliver(there)
+        handing(submission, planning, there, 0).deliver(there)
 
     return submit
 
