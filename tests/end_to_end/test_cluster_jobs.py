@@ -274,8 +274,11 @@ def apart(
     """A cluster whose head has no CPU, and two nodes that have one each."""
     with ray_head(cpus=0) as own:
         monkeypatch.setenv("RAY_AUTH_TOKEN", own.token or "")
-        nodes = [own.add_node(1), own.add_node(1)]
-        own.wait_for_nodes(3)
+        # One after the other: of two that start at once, one may take the other's ports.
+        nodes = []
+        for count in (2, 3):
+            nodes.append(own.add_node(1))
+            own.wait_for_nodes(count)
         jobs = Jobs(tmp_path / "workspace", own, capsys)
         import_dataset(jobs.workspace.datasets, "digits")
         yield jobs, nodes
