@@ -22,7 +22,7 @@ from ray_head import RayHead, ray_head
 
 import cluster.head
 from aigc.data.importers import import_dataset
-from cluster.head import Head, JobRequest
+from cluster.head import Head, JobRequest, Room
 from cluster.workspace import Workspace
 from jobs.handover import handing
 from jobs.progress import Silent
@@ -46,10 +46,10 @@ def overhead(pairs: int, figures: Figures, goals: Goals) -> None:
         import_dataset(workspace.datasets, "digits")
         turns = [
             (
-                _started(head, _bare(head)),
-                _started(head, _ours(head, workspace)),
-                _started(head, _bare_command(head)),
-                _started(head, _our_command(head, workspace)),
+                _started(_bare(head)),
+                _started(_ours(head, workspace)),
+                _started(_bare_command(head)),
+                _started(_our_command(head, workspace)),
             )
             for _ in range(pairs)
         ]
@@ -123,11 +123,14 @@ def _columns(
     return zip(names, map(list, zip(*turns, strict=True)), strict=True)
 
 
-def _started(head: RayHead, submit: Callable[[str], None]) -> float:
-    """Seconds from the request to the start of a process that has the marker in its words."""
+Submit = Callable[[str], float]
+"""Submits a job that has the marker in the words of its process; when that was begun."""
+
+
+def _started(submit: Submit) -> float:
+    """Seconds from the request to the start of the process."""
     marker = f"marked-{os.urandom(6).hex()}"
-    began = time.time()
-    submit(marker)
+    began = submit(marker)
     while True:
         for process in psutil.process_iter(["cmdline", "create_time"]):
             words = process.info["cmdline"] or []
@@ -139,40 +142,41 @@ def _started(head: RayHead, submit: Callable[[str], None]) -> float:
         time.sleep(0.01)
 
 
-def _sleeping(marker: str) -> str:
-    return f"python -c 'import time; time.sleep(60)' {marker}"
-
-
-def _bare(head: RayHead) -> Callable[[str], None]:
+def _bare(head: RayHead) -> Submit:
     from ray.job_submission import JobSubmissionClient
 
     client = JobSubmissionClient(head.address, headers={"Authorization": f"Bearer {head.token}"})
-    return lambda marker: _take(client.submit_job(entrypoint=_sleeping(marker)))
 
-
-def _take(_: str) -> None: ...
-
-
-def _ours(head: RayHead, workspace: Workspace) -> Callable[[str], None]:
-    """The package, the note and the request, as after the plan."""
-    there = Head.at(head.address)
-    planning = open_planning(workspace, there, Silent())
-
-    def submit(marker: str) -> None:
-        submission = prepare(load(SPEC, [f"name={marker[:30]}"]), planning)
-        handing(submission, planning, there, 0).deliver(there)
+    def submit(marker: str) -> float:
+        began = time.time()
+        client.submit_job(entrypoint=f"python -c 'import time; time.sleep(60)' {marker}")
+        return began
 
     return submit
 
 
-def _bare_command(head: RayHead) -> Callable[[str], None]:
+def _ours(head: RayHead, workspace: Workspace) -> Submit:
+    """The package, the note and the request, as after the plan."""
+    there = Head.at(head.address)
+    planning = open_planning(workspace, Room(there), Silent())
+
+    def submit(marker: str) -> float:
+        submission = prepare(load(SPEC, [f"name={marker[:30]}"]), planning)
+        began = time.time()
+        handing(submission, planning, there, 0).deliver(there)
+        return began
+
+    return submit
+
+
+def _bare_command(head: RayHead) -> Submit:
     command = [str(Path(sys.executable).parent / "ray"), "job", "submit", "--no-wait"]
     words = ["--address", head.address, "--", "python", "-c", "import time; time.sleep(60)"]
     environment = {**os.environ, "RAY_AUTH_MODE": "token"}
     return lambda marker: _run([*command, *words, marker], environment)
 
 
-def _our_command(head: RayHead, workspace: Workspace) -> Callable[[str], None]:
+def _our_command(head: RayHead, workspace: Workspace) -> Submit:
     command = [
         sys.executable,
         "-m",
@@ -187,5 +191,7 @@ def _our_command(head: RayHead, workspace: Workspace) -> Callable[[str], None]:
     return lambda marker: _run([*command, *words, f"name={marker[:30]}"], environment)
 
 
-def _run(command: list[str], environment: dict[str, str]) -> None:
+def _run(command: list[str], environment: dict[str, str]) -> float:
+    began = time.time()
     subprocess.run(command, env=environment, check=True, capture_output=True)
+    return began
