@@ -9,12 +9,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.train
 import ray.train.torch
-from ray import tune
 from ray.exceptions import RayError, RayTaskError
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 
@@ -25,8 +24,10 @@ from cluster.failures import GiveUp, decide
 from cluster.places import Input, Output, Worker, device
 from cluster.process import settle
 from cluster.resources import Resources
-from cluster.search import RESULT, Search, TrialFunction
 from cluster.tuning import Value
+
+if TYPE_CHECKING:
+    from cluster.search import Search, TrialFunction
 
 RESIZE_SECONDS = 5.0
 """Between two looks whether there is room for more workers of an elastic training."""
@@ -104,6 +105,10 @@ class OnRay:
 
     def search(self, trial: TrialFunction, search: Search, resources: Resources) -> None:
         """Ray Tune: a trial is an actor with the resources of a worker."""
+        # Seconds of imports that only a search needs.
+        from ray import tune
+
+        from cluster.search import RESULT
 
         def run(values: Mapping[str, Value]) -> dict[str, Any]:
             settle(resources)

@@ -11,10 +11,9 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import torch
-from ray.tune.search import Searcher
 
 from aigc.errors import first_line
 from aigc.training.world import World
@@ -22,7 +21,9 @@ from cluster.errors import CanNeverFit
 from cluster.failures import out_of_memory
 from cluster.process import settle
 from cluster.resources import Capacity, Feasibility, Node, Resources, feasibility
-from cluster.search import Search, TrialFunction
+
+if TYPE_CHECKING:
+    from cluster.search import Search, TrialFunction
 
 Worker = Callable[[World], None]
 Input = TypeVar("Input")
@@ -124,6 +125,9 @@ class Here:
 
     def search(self, trial: TrialFunction, search: Search, resources: Resources) -> None:
         """One after the other."""
+        # Seconds of imports that only a search needs.
+        from ray.tune.search import Searcher
+
         for name in map(str, itertools.count()):
             values = search.suggest(name)
             if values == Searcher.FINISHED:

@@ -35,12 +35,16 @@ from jobs.spec import Train, load
 from jobs.specs import SPECS
 from jobs.submission import LOGS, Attempt, Outcome, Submission, prepare
 from jobs.training import recipe_digest, run_training
-from jobs.tuning import run_search
 
 
 def _train(attempt: Attempt) -> Outcome:
     assert isinstance(attempt.spec, Train)
-    return run_search(execute, attempt) if attempt.spec.tune else run_training(attempt)
+    if attempt.spec.tune is None:
+        return run_training(attempt)
+    # Seconds of imports that only a search needs.
+    from jobs.tuning import run_search
+
+    return run_search(execute, attempt)
 
 
 JOBS: dict[str, Callable[[Attempt], Outcome]] = {

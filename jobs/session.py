@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from cluster.code import CODE_VARIABLE, require_same_code
 from cluster.credentials import require_accepted
-from cluster.joined import JoinedRay
-from cluster.local import LocalRay
 from cluster.places import Here, Place, Room
 from cluster.registry import Registry, open_registry
 from cluster.tracking import Tracking
@@ -35,11 +33,24 @@ class Session(Planning):
     place: Place
 
 
+def _local(workspace: Workspace) -> Place:
+    from cluster.local import LocalRay
+
+    return LocalRay(workspace.root / "ray")
+
+
+def _joined(workspace: Workspace) -> Place:
+    from cluster.joined import JoinedRay
+
+    return JoinedRay(workspace.root / "ray")
+
+
 PLACES: dict[str, Callable[[Workspace], Place]] = {
     "here": lambda _: Here(),
-    "local": lambda workspace: LocalRay(workspace.root / "ray"),
-    "cluster": lambda workspace: JoinedRay(workspace.root / "ray"),
+    "local": _local,
+    "cluster": _joined,
 }
+"""Each imports its Ray only where that is what is asked for."""
 
 
 def open_session(workspace: Workspace, place: str, reporter: Reporter) -> Session:

@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
 from aigc.config import Config
@@ -95,6 +94,9 @@ class LatentMixture(nn.Module):
             return
         # A covariance that is fitted on fewer latents than dimensions only repeats them.
         components = max(1, min(self.weights.shape[1], len(latents) // latents.shape[1]))
+        # It takes longer to import than torch, and every process imports this module.
+        from sklearn.mixture import GaussianMixture
+
         fitted = GaussianMixture(components, reg_covar=1e-3, random_state=seed % 2**32)
         fitted.fit(latents.cpu().double().numpy())
         self.weights[row] = 0.0

@@ -109,7 +109,7 @@ def _faulty(way: Proxy, faults: Iterator[str]) -> Iterator[Counter[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Head, "_ask", disturbed)
         patch.setattr(cluster.head, "PAUSE_SECONDS", 0.01)
-        patch.setattr(cluster.head, "ANSWER_SECONDS", 0.5)
+        patch.setattr(cluster.head, "ANSWER_SECONDS", 3.0)
         yield met
 
 
