@@ -9,9 +9,10 @@ from aigc.data.files import write_text
 from cluster.errors import HeadUnavailable, LogLost
 from cluster.handover import Handover, note_cancelled
 from cluster.head import Head, Job
+from cluster.holder import is_held
 from cluster.states import Standing
 from cluster.submissions import standing
-from cluster.workspace import RunFolder
+from cluster.workspace import RunFolder, exclusive
 
 PATIENCE_SECONDS = 60.0
 """For how long a head that does not answer is asked again."""
@@ -26,15 +27,18 @@ def standing_there(run: RunFolder) -> Standing:
     note, known = Handover.of(run), standing(run)
     if note is None or known.state != "PENDING" or not note.is_news(run):
         return known
+    if is_held(run.handover_lock):
+        return Standing("PENDING", f"it is being handed to {note.head}")
     head = _head(note)
-    job = head.job(note.job)
-    # It may have begun, and even ended, while the head was asked.
-    if not note.is_news(run):
-        return standing(run)
-    present = judge(job)
-    if present.has_ended:
-        write_text(run.logs / LOG, head.log(note.job))
-        replace(note, ended=(present.state, present.reason)).write(run)
+    present = judge(head.job(note.job))
+    said = head.log(note.job) if present.has_ended else ""
+    with exclusive(run.handover_lock):
+        # It may have begun, ended, or been handed over again, while the head was asked.
+        if Handover.of(run) != note or not note.is_news(run):
+            return standing(run)
+        if present.has_ended:
+            write_text(run.logs / LOG, said)
+            replace(note, ended=(present.state, present.reason)).write(run)
     return present
 
 
@@ -43,10 +47,11 @@ def stop_there(run: RunFolder) -> None:
 
     One that has not begun is cancelled by that. Raises HeadUnavailable.
     """
-    note = Handover.of(run)
-    assert note is not None, f"{run.submission} was handed to no head"
-    _head(note).stop(note.job)
-    note_cancelled(run)
+    with exclusive(run.handover_lock):
+        note = Handover.of(run)
+        assert note is not None, f"{run.submission} was handed to no head"
+        _head(note).stop(note.job)
+        note_cancelled(run)
 
 
 def judge(job: Job | None) -> Standing:

@@ -14,10 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from aigc.data.files import digest_of, write_json, write_text
+from cluster.errors import AlreadyRunning
+from cluster.holder import is_held
 from cluster.journal import now
 from cluster.states import STATES, Standing, State
 from cluster.tails import whole
-from cluster.workspace import RunFolder, Workspace
+from cluster.workspace import RunFolder, Workspace, exclusive
 
 if TYPE_CHECKING:
     from cluster.head import Head, JobRequest
@@ -48,7 +50,7 @@ class Handover:
                 return None
             if not all(isinstance(each, int) for each in numbers):
                 return None
-            if note.ended is not None and note.ended[0] not in STATES:
+            if note.ended is not None and not _is_ending(note.ended):
                 return None
         except (TypeError, LookupError):
             return None
@@ -71,6 +73,11 @@ class Handover:
         write_json(run.handover, asdict(self))
 
 
+def _is_ending(ended: object) -> bool:
+    """Whether it is a state and a reason."""
+    return isinstance(ended, list) and len(ended) == 2 and ended[0] in STATES
+
+
 def job_name(run: RunFolder, workspace: Workspace) -> str:
     """The id of the next Ray Job of the submission, or of the one that it has now.
 
@@ -90,16 +97,29 @@ def hand_over(head: Head, request: JobRequest, run: RunFolder, spec: str) -> Non
     """Hand the submission to the head, unless it has it already.
 
     `spec` is the document that the process there reads. Raises HeadUnavailable, HeadRefused,
-    WorkspaceUnwritable, and AlreadyRunning while a process works on it.
+    WorkspaceUnwritable, and AlreadyRunning when another process was faster.
     """
-    with run.locked():
+    with exclusive(run.handover_lock):
+        if is_held(run.lock) or is_held(run.ticket):
+            raise AlreadyRunning(
+                f"submission {run.submission} is running in another process",
+                f"Follow it: aigc job logs -f {run.submission}",
+            )
         for gone in (run.cancel, run.stop):
             gone.unlink(missing_ok=True)
         write_text(run.spec, spec)
+        name = _unused(head, request.submission_id)
         # Before it is asked: what was asked must be found again, whatever comes between.
-        note = Handover(head.address, head.insecure, request.submission_id, now(), size_of(run))
-        note.write(run)
-        head.submit(request)
+        Handover(head.address, head.insecure, name, now(), size_of(run)).write(run)
+        head.submit(replace(request, submission_id=name))
+
+
+def _unused(head: Head, name: str) -> str:
+    """The id, or the next one that no job of the head has had that has ended."""
+    while (there := head.job(name)) is not None and there.has_ended:
+        beginning, _, number = name.rpartition("-")
+        name = f"{beginning}-{int(number) + 1}"
+    return name
 
 
 def note_cancelled(run: RunFolder) -> None:

@@ -159,8 +159,10 @@ class Head:
         )
 
     def stop(self, name: str) -> None:
-        """Ask it to end a job: with SIGTERM, and some seconds later with SIGKILL."""
-        self._patiently("POST", f"{_of(name)}/stop")
+        """Ask it to end a job, if it has it: with SIGTERM, and some seconds later with SIGKILL."""
+        response = self._patiently("POST", f"{_of(name)}/stop")
+        if response.status_code != requests.codes.not_found:
+            self._decoded(response)
 
     def log(self, name: str) -> str:
         """All that the job's process has said; empty if it is not known."""
@@ -177,6 +179,12 @@ class Head:
     def _is_private(self) -> bool:
         parts = urlsplit(self.address)
         return parts.scheme == "https" or _is_loopback(parts.hostname or "")
+
+    @property
+    def _proxies(self) -> dict[str, Any] | None:
+        """None, as the environment says; what is sent in clear to this machine goes by nobody."""
+        is_clear = self.address.startswith("http://") and self._is_private
+        return dict.fromkeys(("http", "https", "all")) if is_clear else None
 
     def _require_closed(self) -> None:
         """Raise HeadRefused if it answers without a token, as an open one does."""
@@ -229,6 +237,7 @@ class Head:
             auth=self.token,
             allow_redirects=False,
             timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
+            proxies=self._proxies,
         )
 
     def _refusal(self, status: int) -> HeadRefused:

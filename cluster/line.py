@@ -1,9 +1,9 @@
 """The line in which jobs wait for a cluster that others use, too.
 
 A ticket is a file in the workspace's folder `line`, and lives as long as its process holds it: what
-dies leaves the line, and finds its age there when it comes again. Who is first, nobody overtakes:
-a large job gets its turn though small ones would fit before. A priority counts one more for each
-AGING_SECONDS of waiting, so that no other can keep a job waiting for ever.
+dies leaves the line, and finds its age there when it comes again within an hour. Who is first,
+nobody overtakes: a large job gets its turn though small ones would fit before. A priority counts
+one more for each AGING_SECONDS of waiting, so that no other can keep a job waiting for ever.
 
 A cluster whose nodes have the custom resource `job_slot` runs at most so many jobs at once.
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -31,6 +32,8 @@ from cluster.tails import whole
 from cluster.workspace import RunFolder, exclusive
 
 AGING_SECONDS = 600.0
+KEPT_SECONDS = 3600.0
+"""For how long the age of a job is kept whose process has died."""
 LOOK_SECONDS = 1.0
 """Between two looks whether it is one's turn."""
 
@@ -101,14 +104,16 @@ def turn(
     """
     run.cancel.unlink(missing_ok=True)
     with _held(run) as path:
-        earlier = Ticket.read(path)
-        since = earlier.since if earlier else now()
+        since = _since(path)
         mine = Ticket(run.submission, priority, since, room.needs(resources))
         while True:
             capacity = room.capacity()
             with _line(run):
                 reason = hindrance(mine, _others(run), capacity, now())
-                replace(mine, admitted=reason is None, reason=reason or "").write(path)
+                present = replace(mine, admitted=reason is None, reason=reason or "")
+                if Ticket.read(path) != present:
+                    present.write(path)
+                os.utime(path)
             if reason is None:
                 break
             if reason != mine.reason:
@@ -118,6 +123,13 @@ def turn(
             if run.cancel.exists():
                 raise Cancelled(f"{run.submission} was cancelled before it began")
         yield
+
+
+def _since(path: Path) -> int:
+    """Since when a job waits: an earlier process of it may have waited until a while ago."""
+    earlier = Ticket.read(path)
+    fresh = earlier is not None and time.time() - path.stat().st_mtime < KEPT_SECONDS
+    return earlier.since if earlier is not None and fresh else now()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import ray.train.torch
 from ray.exceptions import RayError, RayTaskError
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 
-from aigc.errors import FactoryError
+from aigc.errors import FactoryError, first_line
 from aigc.training.world import World
 from cluster.errors import JobFailed, WorkerLost
 from cluster.failures import GiveUp, decide
@@ -70,6 +70,11 @@ class OnRay:
                 log.warning("a worker was lost; going on from the last checkpoint")
                 failures = decision.failures
                 time.sleep(decision.pause_seconds)
+            except RayError as error:
+                raise WorkerLost(
+                    f"the cluster was lost: {first_line(error)}",
+                    "Submit the same spec again to go on from the last checkpoint",
+                ) from error
             except SystemExit as error:
                 # Ray Train answers Ctrl-C with sys.exit(0), which would look like success.
                 raise KeyboardInterrupt from error

@@ -13,6 +13,8 @@ from cluster.code import PACKAGES
 from cluster.errors import PackageTooLarge
 
 ROOT = Path(__file__).parent.parent
+SUFFIXES = (".py", ".yaml", ".jinja")
+"""Of what the code consists of. Nothing else travels: a file of secrets may lie beside it."""
 MOST_BYTES = 32 * 2**20
 """Before compression: all of it goes through the memory of the head."""
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -55,5 +57,6 @@ def pack(root: Path = ROOT) -> Package:
 def _files(root: Path) -> Iterator[Path]:
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
+            hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+            if path.suffix in SUFFIXES and path.is_file() and not hidden:
                 yield path

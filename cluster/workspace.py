@@ -140,6 +140,11 @@ class RunFolder:
         return self.path / "handover.json"
 
     @property
+    def handover_lock(self) -> Path:
+        """Held by whoever hands the submission over, or changes the note of it."""
+        return self.path / ".handover.lock"
+
+    @property
     def ticket(self) -> Path:
         """The submission's place in the line for a cluster, beside all others, JSON."""
         return self.path.parent.parent / "line" / f"{self.submission}.json"

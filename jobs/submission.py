@@ -22,7 +22,7 @@ from aigc.metrics import likelihoods, needed
 from aigc.models import FAMILIES, build
 from cluster.code import code_digest
 from cluster.environment import environment, environment_tags
-from cluster.errors import TrackingUnavailable
+from cluster.errors import CanNeverFit, TrackingUnavailable
 from cluster.places import require_fit
 from cluster.record import TrackedRun, begin_run
 from cluster.registry import ModelVersion
@@ -181,7 +181,7 @@ def prepare(spec: Spec, session: Planning, source: Source | None = None) -> Subm
     cannot do with that dataset what is asked.
     """
     source = source or Source(spec.name, {}, {})
-    with _placed(source, ("resources", "workers")):
+    with _placed(source, ("resources", "workers"), CanNeverFit):
         require_fit(spec.resources, session.place)
     mixed_in = _mixed_in(spec, session, source)
     pinned, dataset, model = _pinned(spec, mixed_in, session, source)
@@ -193,11 +193,13 @@ def prepare(spec: Spec, session: Planning, source: Source | None = None) -> Subm
 
 
 @contextmanager
-def _placed(source: Source, path: FieldPath) -> Iterator[None]:
-    """Put file, line and field before what goes wrong in the block."""
+def _placed(
+    source: Source, path: FieldPath, kind: type[FactoryError] = FactoryError
+) -> Iterator[None]:
+    """Put file, line and field before what of that kind goes wrong in the block."""
     try:
         yield
-    except FactoryError as error:
+    except kind as error:
         what = str(source.problem(path, error.what))
         raise type(error)(what, error.next_step) from error
 

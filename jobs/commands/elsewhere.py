@@ -55,6 +55,7 @@ def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
         reader.new()
         _hand_over(head, handed, submission)
         if asked.detach:
+            show_one({"submission": submission.id, "head": head.address}, asked.output)
             return
         _follow(submission, reader)
         done = submission.outcome(planning) or _recorded_elsewhere(submission)

@@ -53,7 +53,7 @@ def looks(run: RunFolder) -> Iterator[Standing]:
 
 def present_of(run: RunFolder) -> Standing:
     """The state now, as far as it can be known."""
-    from cluster.errors import HeadUnavailable
+    from cluster.errors import HeadRefused, HeadUnavailable
     from cluster.submissions import standing
 
     if run.handover.exists():
@@ -61,7 +61,7 @@ def present_of(run: RunFolder) -> Standing:
 
         try:
             return standing_there(run)
-        except HeadUnavailable as error:
+        except (HeadUnavailable, HeadRefused) as error:
             message(f"warning: {error}")
     return standing(run)
 

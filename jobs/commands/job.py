@@ -48,8 +48,8 @@ def job() -> None:
 def list_(invocation: Invocation, state: State | None, limit: int | None, output: Output) -> None:
     """List the submissions of the workspace, the newest first.
 
-    RUNNING and PENDING have a process. SUCCEEDED, FAILED, CANCELLED, STOPPED (by a signal) and
-    INTERRUPTED (gone without a word) have none any more.
+    RUNNING has a process, PENDING is about to have one, QUEUED waits in line. SUCCEEDED, FAILED,
+    CANCELLED, STOPPED (by a signal) and INTERRUPTED (gone without a word) have none any more.
     """
     from cluster.submissions import summaries
 

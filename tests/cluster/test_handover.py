@@ -86,6 +86,7 @@ def test_what_was_cancelled_before_it_began_stays_so(run: RunFolder, workspace: 
         '{"head": "h", "insecure": false, "job": 5, "time": 0, "heard": 0}',
         '{"head": "h", "insecure": false, "job": "x", "time": 0, "heard": 0, "ended": ["no", ""]}',
         '{"head": "h", "insecure": false, "job": "x-1", "time": 0, "heard": 0, "ended": 5}',
+        '{"head": "h", "insecure": false, "job": "x", "time": 0, "heard": 0, "ended": ["FAILED"]}',
         '{"head": "h", "insecure": false, "job": "x-1", "time": 0, "heard": 0, "more": 0}',
     ],
 )

@@ -25,10 +25,15 @@ from proxy import Proxy
 from ray_head import RayHead, free_port, ray_head
 
 import cluster.head
+from cluster.cancellation import ask
 from cluster.errors import HeadDiffers, HeadRefused, HeadUnavailable
+from cluster.following import standing_there
+from cluster.handover import Handover, hand_over, job_name
 from cluster.head import Head, Job, JobRequest, Room
 from cluster.head_token import Token
 from cluster.package import pack
+from cluster.submissions import standing
+from cluster.workspace import Workspace
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -46,7 +51,9 @@ ROUTES = (
 
 
 @pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_pauses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no token of this machine's user."""
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(cluster.head, "PAUSE_SECONDS", 0.05)
 
 
@@ -196,6 +203,48 @@ def test_an_open_head_is_refused_unless_one_says_so(monkeypatch: pytest.MonkeyPa
         Head.at(opened.address, insecure=True).require()
 
 
+def test_a_job_is_cancelled_and_asked_about_while_it_is_handed_over(
+    ray_cluster: RayHead, head: Head, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head is slow to take it: nobody judges it meanwhile, and the cancelled one is ended."""
+    run = workspace.run("slow-0123456789")
+    run.path.mkdir(parents=True)
+    asked = request("sleep 100", job_name(run, workspace))
+    posting, go_on, submit = threading.Event(), threading.Event(), Head.submit
+
+    def slowly(self: Head, request: JobRequest) -> Job:
+        posting.set()
+        go_on.wait(30)
+        return submit(self, request)
+
+    monkeypatch.setattr(Head, "submit", slowly)
+    handing = threading.Thread(target=hand_over, args=(head, asked, run, "kind: train"))
+    handing.start()
+    assert posting.wait(30)
+    assert standing_there(run).reason.startswith("it is being handed to")
+    cancelling = threading.Thread(target=ask, args=(run,))
+    cancelling.start()
+    go_on.set()
+    handing.join()
+    cancelling.join()
+    assert standing(run).state == "CANCELLED"
+    assert ended(head, asked.submission_id).state == "STOPPED"
+
+
+def test_an_id_that_the_head_has_had_is_not_used_again(head: Head, workspace: Workspace) -> None:
+    run = workspace.run("again-0123456789")
+    run.path.mkdir(parents=True)
+    first = request("true", job_name(run, workspace))
+    hand_over(head, first, run, "kind: train")
+    ended(head, first.submission_id)
+    run.handover.unlink()
+    hand_over(head, first, run, "kind: train")
+    note = Handover.of(run)
+    assert note is not None
+    assert note.job == f"{first.submission_id[:-1]}2"
+    assert ended(head, note.job).state == "SUCCEEDED"
+
+
 def test_a_package_is_taken_once(way: tuple[Proxy, Head]) -> None:
     proxy, disturbed = way
     package = pack()
@@ -266,6 +315,18 @@ def served(context: ssl.SSLContext | None = None) -> Iterator[int]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def test_what_is_sent_to_this_machine_goes_by_no_proxy(
+    head: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would see the token."""
+    with served() as port:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        head.require()
+    assert Elsewhere.told == []
 
 
 def test_a_redirection_is_not_followed(head: Head) -> None:

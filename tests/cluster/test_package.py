@@ -49,10 +49,10 @@ def test_the_same_code_is_the_same_package_and_other_code_another(copied: Path) 
 
 
 def test_what_is_too_large_is_refused_before_it_is_read(copied: Path) -> None:
-    large = copied / "aigc" / "forgotten.bin"
+    large = copied / "aigc" / "forgotten.yaml"
     with large.open("wb") as file:
         file.truncate(2 * 2**30)
-    with pytest.raises(PackageTooLarge, match=r"has 20\d\d MiB.*largest is aigc/forgotten.bin"):
+    with pytest.raises(PackageTooLarge, match=r"has 20\d\d MiB.*largest is aigc/forgotten.yaml"):
         pack(copied)
 
 
@@ -63,3 +63,11 @@ def test_the_limit_is_that_of_the_message(copied: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(package, "MOST_BYTES", size - 1)
     with pytest.raises(PackageTooLarge):
         pack(copied)
+
+
+@pytest.mark.parametrize("name", [".env", "notes.txt", ".hidden.py", "id_rsa", "jobs.py.swp"])
+def test_what_is_no_code_stays(name: str, copied: Path) -> None:
+    """cluster/deploy/.env holds the secrets of compose.yaml."""
+    first = pack(copied)
+    (copied / "cluster" / "deploy" / name).write_text("RAY_AUTH_TOKEN=secret")
+    assert pack(copied) == first

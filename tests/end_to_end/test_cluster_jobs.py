@@ -52,7 +52,8 @@ class Jobs:
     def detached(self, *settings: str) -> RunFolder:
         """A training that was handed over and is not followed."""
         code, out, err = self.submit(*settings, words=("--detach",))
-        assert (code, out) == (0, ""), err
+        assert code == 0, err
+        assert self.head.address in out
         (run,) = self.workspace.runs()
         return run
 
