@@ -49,7 +49,12 @@ def starting(pairs: int, figures: Figures, goals: Goals) -> None:
 
 def _smallest(root: Path, number: int) -> float:
     said = root / f"smallest-{number}"
-    return _timed([sys.executable, str(SMALLEST), str(WORKERS), str(said)], said)
+    # A Ray that is started without it makes a file with a token in the home folder.
+    environment = {**os.environ, "HOME": str(root)}
+    began = time.time()
+    command = [sys.executable, str(SMALLEST), str(WORKERS), str(said)]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    return float(said.read_text()) - began
 
 
 def _ours(workspace: Workspace, number: int) -> float:
@@ -68,10 +73,3 @@ def _ours(workspace: Workspace, number: int) -> float:
     reports = [json.loads(line) for line in run.journal.read_text().splitlines()]
     first = next(each for each in reports if each.get("step") == 1 and "figures" in each)
     return float(first["time"] / 1000 - began)
-
-
-def _timed(command: list[str], said: Path) -> float:
-    """Seconds until the moment that the script has written down."""
-    began = time.time()
-    subprocess.run(command, check=True, capture_output=True)
-    return float(said.read_text()) - began
