@@ -33,6 +33,8 @@ from cluster.errors import (
     LogNotFound,
     ModelNotFound,
     PackageTooLarge,
+    ScheduleExists,
+    ScheduleNotFound,
     SubmissionNotFound,
     WorkspaceNotFound,
 )
@@ -57,6 +59,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     WorkspaceNotFound: 102,
     SubmissionNotFound: 102,
     LogNotFound: 102,
+    ScheduleNotFound: 102,
     Cancelled: CANCELLED,
     CannotCancel: 2,
     LogLost: 104,
@@ -69,6 +72,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     HeadRefused: 2,
     HeadDiffers: 2,
     PackageTooLarge: 2,
+    ScheduleExists: 2,
     KeyboardInterrupt: INTERRUPTED,
 }
 """The code of a class holds for its subclasses, unless they have one of their own."""

@@ -7,15 +7,12 @@ every tick is accounted for; it only moves forward.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Literal
 
-from jobs.schedule.definition import Schedule, duration
-
-Ending = Literal["missed", "skipped"]
-"""What may become of a tick that never started."""
+from cluster.schedules import Entry
+from cluster.ticks import Closed, Decisions, Ending, Start
+from jobs.schedule.definition import Timing, duration, timing_of
 
 ON_TIME = timedelta(minutes=5)
 """Started within this, a tick was not caught up with."""
@@ -24,41 +21,7 @@ MAX_ROWS = 100
 """More ticks than these that end alike, one after the other, are recorded together."""
 
 
-@dataclass(frozen=True)
-class Start:
-    """The tick that is due at `due` starts, at `at` or as soon as its turn comes after that."""
-
-    due: datetime
-    at: datetime
-
-
-@dataclass(frozen=True)
-class Closed:
-    """What became of `count` ticks, the first due at `due`, all of them up to `through`."""
-
-    due: datetime
-    through: datetime
-    count: int
-    ending: Ending
-    reason: str
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """Every tick between the former cursor and `cursor` is in `starts` or in `closed`, once.
-
-    `replaced` are the live ticks that have to make room.
-    """
-
-    cursor: datetime
-    starts: tuple[Start, ...] = ()
-    closed: tuple[Closed, ...] = ()
-    replaced: tuple[datetime, ...] = ()
-
-
-def due(
-    schedule: Schedule, cursor: datetime, live: Collection[datetime], now: datetime
-) -> Decisions:
+def due(schedule: Timing, cursor: datetime, live: Collection[datetime], now: datetime) -> Decisions:
     """What is to be done at `now`, where every tick up to `cursor` is accounted for.
 
     `live` are the ticks that wait for their start or are at work. A clock that was set back decides
@@ -76,13 +39,14 @@ def due(
         reason = f"the tick of {blocking} was not done"
         return Decisions(now, closed=(*closed, *_each(ticks, "skipped", reason)))
     left, started, reason = _caught_up(schedule, ticks, now)
-    starts = tuple(Start(tick, schedule.start_of(tick)) for tick in started)
+    longest = duration(schedule.deadline)
+    starts = tuple(Start(tick, schedule.start_of(tick), tick + longest) for tick in started)
     replaced = tuple(sorted(live)) if schedule.overlap == "replace" and starts else ()
     return Decisions(now, starts, (*closed, *_each(left, "missed", reason)), replaced)
 
 
 def account(
-    schedule: Schedule, cursor: datetime, now: datetime, ending: Ending, reason: str
+    schedule: Timing, cursor: datetime, now: datetime, ending: Ending, reason: str
 ) -> Decisions:
     """Start none of the ticks up to `now`: the schedule was paused, changed or removed."""
     if now <= cursor:
@@ -91,13 +55,13 @@ def account(
     return Decisions(now, closed=closed)
 
 
-def _until(schedule: Schedule, now: datetime) -> datetime:
+def _until(schedule: Timing, now: datetime) -> datetime:
     last = schedule.last_instant
     return now if last is None else min(now, last)
 
 
 def _caught_up(
-    schedule: Schedule, ticks: Sequence[datetime], now: datetime
+    schedule: Timing, ticks: Sequence[datetime], now: datetime
 ) -> tuple[Sequence[datetime], Sequence[datetime], str]:
     """The ticks that are left out, those that start, and why the former do not."""
     if schedule.catch_up == "none":
@@ -116,7 +80,7 @@ def _each(ticks: Sequence[datetime], ending: Ending, reason: str) -> tuple[Close
 
 
 def _all_between(
-    schedule: Schedule, after: datetime, until: datetime, ending: Ending, reason: str
+    schedule: Timing, after: datetime, until: datetime, ending: Ending, reason: str
 ) -> tuple[Closed, ...]:
     """All ticks of that time; so many of them that one could not name each are one record."""
     if until <= after:
@@ -125,3 +89,30 @@ def _all_between(
     if len(ticks) <= MAX_ROWS:
         return _each(ticks, ending, reason)
     return (Closed(ticks[0], until, schedule.timetable.count(after, until), ending, reason),)
+
+
+def pass_over(
+    entry: Entry, live: Collection[datetime], now: datetime
+) -> tuple[Decisions, datetime | None]:
+    """What one pass of an engine decides of a schedule that is kept, and when to ask again.
+
+    Raises SpecInvalid when it can no longer be read.
+    """
+    schedule = timing_of(entry)
+    if entry.paused:
+        decided = account(schedule, entry.cursor, now, "skipped", "the schedule was paused")
+    else:
+        decided = due(schedule, entry.cursor, live, now)
+    return decided, schedule.next_after(decided.cursor)
+
+
+def set_aside(
+    entry: Entry, live: Collection[datetime], now: datetime
+) -> tuple[Decisions, datetime | None]:
+    """The same before a schedule is changed, resumed or deleted: what has come due until then, and
+    nobody has looked at, starts no more."""
+    schedule = timing_of(entry)
+    ending: Ending = "skipped" if entry.paused else "missed"
+    why = "paused" if entry.paused else "changed before anybody looked"
+    decided = account(schedule, entry.cursor, now, ending, f"the schedule was {why}")
+    return decided, schedule.next_after(decided.cursor)

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from aigc.config import Config
 from aigc.seeding import derive
+from cluster.schedules import Entry
 from jobs.diagnosis import Contradictions, diagnose
 from jobs.errors import FieldPath, SpecInvalid, shortened
 from jobs.schedule.cron import parse_cron
 from jobs.schedule.timetable import Timetable
 from jobs.schedule.zones import zone
-from jobs.source import Source, read
+from jobs.source import Source, parse, read, written
 from jobs.spec import Name, Spec
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -75,8 +77,8 @@ class Retries(Config):
         return min(duration(self.pause) * (1 << attempt - 1), duration(self.longest))
 
 
-class Schedule(Config):
-    """Submits `job` whenever `cron` is due by the clocks of `zone`, up to the date `end`.
+class Timing(Config):
+    """When a schedule is due, by `cron` and the clocks of `zone`, up to and with the date `end`.
 
     `overlap` says what becomes of a tick that is due while an earlier one is at work: it is
     skipped, or takes its place, or runs beside it. A tick that has not started `deadline` after it
@@ -96,10 +98,9 @@ class Schedule(Config):
     retries: Retries = Retries()
     jitter: Duration = "0s"
     end: date | None = None
-    job: Annotated[Spec, Field(discriminator="kind")]
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> Schedule:
+    def _is_consistent(self) -> Timing:
         if found := tuple(self._contradictions()):
             raise Contradictions(found)
         return self
@@ -126,10 +127,32 @@ class Schedule(Config):
         midnight = datetime(self.end.year, self.end.month, self.end.day, 23, 59, 59)
         return midnight.replace(tzinfo=zone(self.zone), fold=1).astimezone(UTC)
 
+    def next_after(self, moment: datetime) -> datetime | None:
+        """The first tick later than that."""
+        return next(self.timetable.ticks(moment, self.last_instant), None)
+
     def start_of(self, due: datetime) -> datetime:
         """When the tick of that time is to start, which is put off by the jitter."""
         most = int(duration(self.jitter).total_seconds())
         return due + timedelta(seconds=derive(self.name, due.isoformat()) % (most + 1))
+
+
+class Schedule(Timing):
+    """The timing, and the job that every tick submits."""
+
+    job: Annotated[Spec, Field(discriminator="kind")]
+
+    def as_document(self) -> str:
+        """It as YAML, which loads as the same schedule; as it is kept."""
+        return written(self.model_dump(mode="json"))
+
+
+def timing_of(entry: Entry) -> Timing:
+    """When a schedule that is kept is due, also when its job no longer validates: that is a matter
+    of its ticks. Raises SpecInvalid."""
+    source = parse(entry.definition.encode(), f"schedule {entry.name}")
+    timing = {name: value for name, value in source.data.items() if name != "job"}
+    return _checked(Timing, replace(source, data=timing))
 
 
 def load_schedule(path: Path | str) -> Schedule:
@@ -143,10 +166,17 @@ def check_schedule(source: Source) -> Schedule:
     if kind != "schedule":
         message = f"must be schedule; a job is submitted by aigc submit (got {shortened(kind)})"
         raise SpecInvalid([source.problem(("kind",), message)])
+    return _checked(Schedule, source)
+
+
+T = TypeVar("T", bound=Timing)
+
+
+def _checked(kind: type[T], source: Source) -> T:
     try:
-        return Schedule.model_validate_json(json.dumps(source.data))
+        return kind.model_validate_json(json.dumps(source.data))
     except ValidationError as error:
-        raise SpecInvalid(diagnose(error, source, Schedule)) from error
+        raise SpecInvalid(diagnose(error, source, kind)) from error
 
 
 def schedule_schema() -> dict[str, Any]:

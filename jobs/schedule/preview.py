@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from jobs.schedule.definition import Schedule
+from jobs.schedule.definition import Timing
 from jobs.schedule.zones import changes, offset_at, zone
 
 _A_DAY = timedelta(days=1)
@@ -22,7 +22,7 @@ class Expected:
     note: str | None
 
 
-def preview(schedule: Schedule, after: datetime, count: int) -> list[Expected]:
+def preview(schedule: Timing, after: datetime, count: int) -> list[Expected]:
     """The next `count` ticks later than `after`; fewer where there are no more."""
     ticks = schedule.timetable.ticks(after, schedule.last_instant)
     return [_expected(schedule.zone, tick) for tick in islice(ticks, count)]

@@ -62,7 +62,7 @@ class Timetable:
     def _windows(self, after: datetime, until: datetime) -> Iterator[_Window]:
         """What clocks show in that time, in the order of the instants.
 
-        `shown` is how far a clock has come: as far as it ever has, unless all hours count.
+        `shown` is how far a clock has come before it was set.
         """
         shown = None
         for stretch in stretches(self.zone, after - _LARGEST_CHANGE, until + _INSTANT):
@@ -77,7 +77,7 @@ class Timetable:
                 low = shown
             if max(low, earliest) < end:
                 yield _Window(max(low, earliest), end, stretch.offset)
-            shown = end if shown is None or self.cron.every_hour else max(shown, end)
+            shown = end
 
 
 def _plain(instant: datetime) -> datetime:

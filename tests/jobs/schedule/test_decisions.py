@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.schedule.decisions import MAX_ROWS, Decisions, account, due
+from cluster.ticks import Decisions
+from jobs.schedule.decisions import MAX_ROWS, account, due
 from jobs.schedule.definition import Schedule
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
