@@ -23,6 +23,7 @@ FactoryError (aigc.errors)
     ├── LogNotFound             the submission has no such log
     ├── ScheduleNotFound        the workspace has no such schedule
     ├── ScheduleExists          there is a schedule of that name already
+    ├── TicksMissed             not every tick of a schedule is accounted for
     ├── StoreUnavailable        the store of decisions does not answer
     ├── TrackingRefused         MLflow answers, and will never take what it was given
     └── TrackingUnavailable     the MLflow store or server does not answer
@@ -121,6 +122,10 @@ class ScheduleNotFound(ClusterError):
 
 class ScheduleExists(ClusterError):
     """There is a schedule of that name already."""
+
+
+class TicksMissed(ClusterError):
+    """Not every tick of a schedule is accounted for, or one was missed."""
 
 
 class StoreUnavailable(ClusterError):

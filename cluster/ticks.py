@@ -211,6 +211,11 @@ class Ticks:
             until = milliseconds(self._clock(connection) + lease)
             return self._say(connection, tick, lease=until)
 
+    def release(self, tick: Tick) -> None:
+        """Give a claim up, for another engine to take at once."""
+        with self._store.transaction() as connection:
+            self._say(connection, tick, lease=0)
+
     def intend(self, tick: Tick, submission: str) -> Tick | None:
         """Write down which submission the tick becomes. None when the claim was lost."""
         with self._store.transaction() as connection:
@@ -236,6 +241,13 @@ class Ticks:
         if schedule is not None:
             query = query.where(TICKS.c.schedule == schedule)
         query = query.order_by(TICKS.c.due.desc(), TICKS.c.schedule).limit(limit)
+        with self._store.transaction() as connection:
+            return [tick_of(row) for row in connection.execute(query).mappings()]
+
+    def ended_since(self, moment: datetime) -> list[Tick]:
+        """The ticks that were recorded since then, the oldest first."""
+        query = select(*_COLUMNS).where(TICKS.c.workspace == self._workspace)
+        query = query.where(TICKS.c.ended >= milliseconds(moment)).order_by(TICKS.c.due)
         with self._store.transaction() as connection:
             return [tick_of(row) for row in connection.execute(query).mappings()]
 

@@ -36,6 +36,7 @@ from cluster.errors import (
     ScheduleExists,
     ScheduleNotFound,
     SubmissionNotFound,
+    TicksMissed,
     WorkspaceNotFound,
 )
 from cluster.states import State
@@ -64,6 +65,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     CannotCancel: 2,
     LogLost: 104,
     CanNeverFit: 105,
+    TicksMissed: 106,
     GateRefused: GATES_REFUSED,
     ImportRefused: 2,
     MetricUnknown: 2,

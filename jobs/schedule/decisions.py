@@ -7,12 +7,14 @@ every tick is accounted for; it only moves forward.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
 from cluster.schedules import Entry
-from cluster.ticks import Closed, Decisions, Ending, Start
-from jobs.schedule.definition import Timing, duration, timing_of
+from cluster.ticks import Closed, Decisions, Ending, Start, Tick
+from jobs.errors import CANCELLED, DONE, GATES_REFUSED, INTERRUPTED, NOT_FINISHED
+from jobs.schedule.definition import Timing, duration, retries_of, timing_of
 
 ON_TIME = timedelta(minutes=5)
 """Started within this, a tick was not caught up with."""
@@ -116,3 +118,42 @@ def set_aside(
     why = "paused" if entry.paused else "changed before anybody looked"
     decided = account(schedule, entry.cursor, now, ending, f"the schedule was {why}")
     return decided, schedule.next_after(decided.cursor)
+
+
+@dataclass(frozen=True)
+class Again:
+    """The tick waits so long, and is attempted again."""
+
+    pause: timedelta
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a tick that was begun has ended."""
+
+    ending: Ending
+    reason: str
+
+
+FINAL = (2, 102, CANCELLED, 105, GATES_REFUSED)
+"""What no other attempt would change, by the exit code of `aigc submit`."""
+
+
+def after_exit(tick: Tick, code: int, said: str) -> Again | Ended:
+    """What becomes of a tick whose job has ended with that exit code, after saying why.
+
+    A job that was stopped from outside goes on, which is no failure and does not use up a retry.
+    """
+    if code == DONE:
+        return Ended("ran", "")
+    if tick.to_end:
+        return Ended("replaced", "a later tick took its place")
+    why = f"exit code {code}: {said}" if code > 0 else f"signal {-code}: {said}"
+    if code in FINAL:
+        return Ended("failed", why)
+    retries = retries_of(tick.definition)
+    if code in (NOT_FINISHED, INTERRUPTED):
+        return Again(duration(retries.pause), why)
+    pause = retries.pause_after(tick.attempt)
+    return Ended("failed", why) if pause is None else Again(pause, why)

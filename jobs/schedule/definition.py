@@ -155,6 +155,15 @@ def timing_of(entry: Entry) -> Timing:
     return _checked(Timing, replace(source, data=timing))
 
 
+def retries_of(definition: str) -> Retries:
+    """Those of a schedule as it is kept; none when it can no longer be read."""
+    try:
+        written_there = parse(definition.encode(), "schedule").data.get("retries", {})
+        return Retries.model_validate_json(json.dumps(written_there))
+    except (SpecInvalid, ValidationError):
+        return Retries()
+
+
 def load_schedule(path: Path | str) -> Schedule:
     """The schedule in a file. Raises SpecInvalid, which holds every mistake with its line."""
     return check_schedule(read(path))
