@@ -188,6 +188,8 @@ class Ticks:
             if row is None:
                 return None
             waited = row["state"] == "waiting"
+            # Again, because another tick may have ended since, for which this one has waited.
+            now = milliseconds(self._clock(connection))
             taken = TICKS.update().where(self._is(row["schedule"], row["due"]))
             taken = taken.where(TICKS.c.token == row["token"]).values(
                 state="running",
