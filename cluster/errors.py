@@ -21,6 +21,9 @@ FactoryError (aigc.errors)
     ├── WorkspaceNotFound       there is no workspace where one was named
     ├── SubmissionNotFound      the workspace has no such submission
     ├── LogNotFound             the submission has no such log
+    ├── ScheduleNotFound        the workspace has no such schedule
+    ├── ScheduleExists          there is a schedule of that name already
+    ├── TicksMissed             not every tick of a schedule is accounted for
     ├── StoreUnavailable        the store of decisions does not answer
     ├── TrackingRefused         MLflow answers, and will never take what it was given
     └── TrackingUnavailable     the MLflow store or server does not answer
@@ -111,6 +114,18 @@ class SubmissionNotFound(ClusterError):
 
 class LogNotFound(ClusterError):
     """The submission has no such log."""
+
+
+class ScheduleNotFound(ClusterError):
+    """The workspace has no such schedule."""
+
+
+class ScheduleExists(ClusterError):
+    """There is a schedule of that name already."""
+
+
+class TicksMissed(ClusterError):
+    """Not every tick of a schedule is accounted for, or one was missed."""
 
 
 class StoreUnavailable(ClusterError):

@@ -2,6 +2,7 @@
 
 datasets/NAME/VERSION/     manifest.json  shards  report.html  report.json
 runs/SUBMISSION/           see RunFolder
+schedules/NAME/DUE/        the job of a tick, and what became of it
 line/                      the tickets of jobs that wait for a cluster, see cluster/line.py
 mlflow.db  mlartifacts/    the embedded tracking store, unless MLFLOW_TRACKING_URI is set
 aigc.db                    the store of decisions, unless AIGC_STORE is set
@@ -312,6 +313,11 @@ class Workspace:
     def store_url(self) -> str:
         """The store of decisions: AIGC_STORE, or SQLite in the workspace."""
         return os.environ.get("AIGC_STORE") or f"sqlite:///{self.root / 'aigc.db'}"
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a store of decisions: to ask one makes it."""
+        return bool(os.environ.get("AIGC_STORE")) or (self.root / "aigc.db").exists()
 
     @property
     def artifact_location(self) -> str | None:

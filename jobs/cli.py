@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from aigc import __version__
 from aigc.errors import FactoryError
-from jobs.commands import data, demo, doctor, job, model, schema, submit, track
+from jobs.commands import data, demo, doctor, job, model, schedule, schema, submit, track
 from jobs.console import message
 from jobs.errors import DONE, INTERRUPTED, SpecInvalid, exit_code
 from jobs.invocation import Invocation
@@ -26,6 +26,7 @@ COMMANDS: tuple[click.Command, ...] = (
     submit.submit,
     job.job,
     model.model,
+    schedule.schedule,
     track.track,
     schema.schema,
     doctor.doctor,

@@ -33,7 +33,10 @@ from cluster.errors import (
     LogNotFound,
     ModelNotFound,
     PackageTooLarge,
+    ScheduleExists,
+    ScheduleNotFound,
     SubmissionNotFound,
+    TicksMissed,
     WorkspaceNotFound,
 )
 from cluster.states import State
@@ -57,10 +60,12 @@ EXIT_CODES: dict[type[BaseException], int] = {
     WorkspaceNotFound: 102,
     SubmissionNotFound: 102,
     LogNotFound: 102,
+    ScheduleNotFound: 102,
     Cancelled: CANCELLED,
     CannotCancel: 2,
     LogLost: 104,
     CanNeverFit: 105,
+    TicksMissed: 106,
     GateRefused: GATES_REFUSED,
     ImportRefused: 2,
     MetricUnknown: 2,
@@ -69,6 +74,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     HeadRefused: 2,
     HeadDiffers: 2,
     PackageTooLarge: 2,
+    ScheduleExists: 2,
     KeyboardInterrupt: INTERRUPTED,
 }
 """The code of a class holds for its subclasses, unless they have one of their own."""

@@ -107,6 +107,7 @@ def _plan(attempt: Attempt, spec: Generate, artifact: Artifact) -> Plan:
         seed=spec.seed,
         shard_size=spec.shard_size,
         code=code_digest(),
+        due=spec.due,
     )
 
 

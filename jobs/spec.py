@@ -30,6 +30,7 @@ from cluster.tuning import Tune, Value
 from jobs.diagnosis import Contradictions, diagnose, unknown_value
 from jobs.errors import FieldPath, SpecInvalid, dotted, shortened
 from jobs.overrides import override
+from jobs.schedule.due import Due
 from jobs.source import Source, read, written
 
 GENERATION_FIGURES = ("blank", "duplicate")
@@ -167,6 +168,7 @@ class Train(_Job):
     evaluation: Evaluation = Evaluation()
     registry: Registry | None = None
     tune: Tune | None = None
+    due: Due = None
 
     @property
     def team_sizes(self) -> Sequence[int]:
@@ -249,6 +251,7 @@ class Evaluate(_Job):
     evaluation: Evaluation
     resources: Resources = Resources()
     promote: Gates | None = None
+    due: Due = None
 
     def _contradictions(self) -> Iterator[tuple[FieldPath, str]]:
         if not self.evaluation.metrics:
@@ -270,6 +273,7 @@ class Generate(_Job):
     evaluation: GenerationEvaluation = GenerationEvaluation()
     gates: Gates = Gates()
     publish: Publish
+    due: Due = None
 
     def _contradictions(self) -> Iterator[tuple[FieldPath, str]]:
         if (fewest := needed(self.evaluation.metrics)) > self.count:

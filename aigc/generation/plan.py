@@ -37,7 +37,8 @@ class ModelReference(Config):
 class Plan(Config):
     """What a generation makes. Written once, before the first sample; never changed.
 
-    `code` is the digest of the code that makes it: another version may make other bytes.
+    `code` is the digest of the code that makes it: another version may make other bytes. `due` is
+    when a schedule asked for it: every tick's dataset is a version of its own.
     """
 
     format: Literal[1] = 1
@@ -49,6 +50,8 @@ class Plan(Config):
     shard_size: int = Field(gt=0)
     batch: int = BATCH
     code: str
+    # Absent where there is none, so that the versions of such plans stay what they are.
+    due: str | None = Field(default=None, exclude_if=lambda due: due is None)
 
     @property
     def digest(self) -> str:
@@ -71,8 +74,9 @@ class Plan(Config):
         return range(start, min(start + self.shard_size, self.count))
 
     def sample_seed(self, sample: int) -> int:
-        """The seed of a sample."""
-        return sample_seed(self.seed, sample)
+        """The seed of a sample; of every tick of a schedule they are others."""
+        seed = self.seed if self.due is None else derive(self.seed, "due", self.due)
+        return sample_seed(seed, sample)
 
     def label(self, sample: int) -> int | None:
         """The class asked for; None when the dataset has no labels."""

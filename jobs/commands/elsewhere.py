@@ -31,15 +31,15 @@ def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
     from cluster.log_reader import LogReader
     from jobs.handover import handing, staying
     from jobs.progress import Reporter
+    from jobs.schedule.once import prepare_for
     from jobs.session import open_planning
     from jobs.spec import check
-    from jobs.submission import prepare
 
     spec = check(source)
     head = Head.at(asked.place, asked.insecure)
     head.require()
     planning = open_planning(invocation.open(), Room(head), Reporter())
-    submission = again(prepare(spec, planning, source), asked.rerun_of)
+    submission = again(prepare_for(asked.tick, spec, planning, source), asked.rerun_of)
     show_plan(submission, planning)
     for name in staying():
         message(f"{name} holds a password and is not sent: set it on the cluster's nodes")

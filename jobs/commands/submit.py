@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Asked:
     """How a spec is to be run. `rerun_of` is the submission whose spec it is, which its run
-    remembers if it is another one."""
+    remembers if it is another one; `tick` the folder of the tick of a schedule that it is for."""
 
     place: str
     priority: int
@@ -32,6 +32,7 @@ class Asked:
     yes: bool
     output: Output
     rerun_of: str | None = None
+    tick: Path | None = None
 
     @property
     def is_elsewhere(self) -> bool:
@@ -85,6 +86,13 @@ _WORDS = ("place", "priority", "insecure", "detach", "dry_run", "yes", "output")
 @click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC")
 @click.option("--rerun-of", metavar="ID", hidden=True, help="The submission whose spec it is.")
 @click.option(
+    "--tick",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    hidden=True,
+    help="The tick of a schedule that it is for: pinned once, and waited for if it is at work.",
+)
+@click.option(
     "--render",
     type=click.Choice(["kuberay"]),
     help="Print the RayJob for KubeRay that runs it on a cluster of its own, and stop.",
@@ -97,6 +105,7 @@ def submit(
     settings: tuple[str, ...],
     asked: Asked,
     rerun_of: str | None,
+    tick: Path | None,
     render: str | None,
 ) -> None:
     """Run the job that the file SPEC asks for, and follow it to its end."""
@@ -107,7 +116,9 @@ def submit(
     if render is not None:
         show_ray_job(invocation, source_of(spec, settings), asked)
     else:
-        run_source(invocation, source_of(spec, settings), replace(asked, rerun_of=rerun_of))
+        run_source(
+            invocation, source_of(spec, settings), replace(asked, rerun_of=rerun_of, tick=tick)
+        )
 
 
 def show_ray_job(invocation: Invocation, source: Source, asked: Asked) -> None:
@@ -145,20 +156,20 @@ def _run(invocation: Invocation, source: Source, asked: Asked) -> None:
     from cluster.contact import in_contact
     from jobs.progress import Reporter
     from jobs.run import execute, in_turn, require_passed
+    from jobs.schedule.once import prepare_for
     from jobs.session import open_session
     from jobs.spec import check
-    from jobs.submission import prepare
 
     spec = check(source)
     session = open_session(invocation.open(), asked.place, Reporter())
-    submission = again(prepare(spec, session, source), asked.rerun_of)
+    submission = again(prepare_for(asked.tick, spec, session, source), asked.rerun_of)
     show_plan(submission, session)
     if asked.dry_run:
         return
     if not asked.yes and sys.stdin.isatty():
         click.confirm("Run it?", default=True, abort=True, err=True)
     with session.place, in_turn(submission, session, asked.priority), in_contact(session.tracking):
-        outcome = execute(submission, session)
+        outcome = execute(submission, session, wait=asked.tick is not None)
     show_one(outcome, asked.output)
     for command in next_commands(outcome, session):
         message(f"next  {command}")

@@ -104,7 +104,7 @@ def test_every_command_and_option_says_what_it_is_for() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["schem"], "Did you mean 'schema'?"),
+        (["schma"], "Did you mean 'schema'?"),
         (["schema", "--nothing"], "--nothing"),
         (["schema", "extra"], "extra"),
         (["--workspace"], "--workspace"),

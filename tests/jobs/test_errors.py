@@ -69,6 +69,7 @@ def test_no_error_ends_as_done_or_as_our_fault() -> None:
         103,
         104,
         105,
+        106,
         107,
     }
 

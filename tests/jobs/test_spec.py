@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from aigc.data.files import digest_of
 from jobs.errors import SpecInvalid
+from jobs.overrides import override
 from jobs.source import parse
 from jobs.spec import KINDS, Generate, Spec, Train, as_document, check, load, schema
 
 SPECS = Path(__file__).parents[2] / "jobs" / "specs"
-SHIPPED = sorted(SPECS.glob("**/*.yaml"))
+SHIPPED = sorted(SPECS.glob("*/*.yaml"))
 PIECES = [b"", b"null", b"-1", b"1e9", b"[]", b"{}", b"{a: 1}", b": ", b"\n", b"- ", b"'", b"0"]
 CONTENTS = [path.read_bytes() for path in SHIPPED]
 
@@ -115,7 +116,7 @@ extra: 1
         "a.yaml:11: registry.promote.frechet_5k.atmost: unknown key. Did you mean at_most?",
         "a.yaml:11: registry.promote.recall_5k: no figure is at least 2 and at most 1",
         "a.yaml:12: extra: unknown key; there are "
-        "kind, name, data, model, training, resources, evaluation, registry, tune",
+        "kind, name, data, model, training, resources, evaluation, registry, tune, due",
     ]
 
 
@@ -303,4 +304,25 @@ def test_any_value_in_the_place_of_any_field_is_accepted_or_refused(
         section = section[part]  # type: ignore[index]
     section[last] = data.draw(replacements)  # type: ignore[index]
     with contextlib.suppress(SpecInvalid):
+        check(source)
+
+
+def test_the_tick_that_it_is_for_is_part_of_a_job() -> None:
+    source = parse(GENERATE.encode(), "g.yaml")
+    plain = check(source)
+    due = check(override(source, ["due=2027-01-31T02:00:00+00:00"]))
+    assert "due" not in plain.model_dump(mode="json")
+    assert due.model_dump(mode="json") == {
+        **plain.model_dump(mode="json"),
+        "due": "2027-01-31T02:00:00+00:00",
+    }
+    assert check(parse(as_document(due).encode(), "again.yaml")) == due
+
+
+@pytest.mark.parametrize(
+    "text", ["2027-01-31", "2027-01-31T02:00:00+01:00", "2027-01-31T02:00:00Z", "tomorrow"]
+)
+def test_a_tick_is_named_in_one_way_only(text: str) -> None:
+    source = override(parse(GENERATE.encode(), "g.yaml"), [f"due={text}"])
+    with pytest.raises(SpecInvalid, match=r"due: must be a"):
         check(source)

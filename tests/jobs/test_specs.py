@@ -17,7 +17,7 @@ from jobs.spec import Train, load
 from jobs.specs import SPECS
 from jobs.submission import prepare
 
-SHIPPED = sorted(SPECS.glob("**/*.yaml"))
+SHIPPED = sorted(SPECS.glob("*/*.yaml"))
 TRAINING = sorted((SPECS / "training").glob("*.yaml"))
 USING = sorted([*(SPECS / "generation").glob("*.yaml"), *(SPECS / "evaluation").glob("*.yaml")])
 TOY = ("training.steps=4", "training.batch_size=16", "training.report_every=2")

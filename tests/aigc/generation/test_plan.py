@@ -43,10 +43,18 @@ def test_the_version_of_a_plan_never_changes() -> None:
         {"seed": 8},
         {"shard_size": 101},
         {"code": "00" * 32},
+        {"due": "2027-01-31T02:00:00+00:00"},
     ],
 )
 def test_whatever_is_asked_differently_is_another_version(changes: dict[str, Any]) -> None:
     assert plan(**changes).version != plan().version
+
+
+def test_every_tick_of_a_schedule_has_samples_of_its_own() -> None:
+    first, second = (plan(due=f"2027-01-{day}T02:00:00+00:00") for day in (30, 31))
+    seeds = [each.sample_seed(0) for each in (plan(), first, second)]
+    assert len(set(seeds)) == 3
+    assert first.sample_seed(0) == plan(due=first.due).sample_seed(0)
 
 
 def test_a_plan_survives_its_file() -> None:

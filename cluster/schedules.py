@@ -1,0 +1,274 @@
+"""The schedules of a workspace, each with its cursor: up to there every tick is accounted for.
+
+What a schedule means is decided elsewhere, by a function of its definition, its cursor, the ticks
+that are live and the time; here the decisions become rows, in the transaction that moves the
+cursor. Whoever comes second finds the cursor moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    Insert,
+    String,
+    Table,
+    Text,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from cluster.errors import ScheduleExists, ScheduleNotFound
+from cluster.store import Store
+from cluster.ticks import (
+    LIVE,
+    METADATA,
+    TICKS,
+    Clock,
+    Decisions,
+    Start,
+    milliseconds,
+    moment_of,
+    rows,
+    store_clock,
+)
+
+SCHEDULES = Table(
+    "schedule",
+    METADATA,
+    Column("workspace", String(500), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("definition", Text, nullable=False),
+    Column("alone", Boolean, nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("cursor", BigInteger, nullable=False),
+    # When there is something to decide next; null when there never will be.
+    Column("next_due", BigInteger),
+)
+Index("schedule_next_due", SCHEDULES.c.workspace, SCHEDULES.c.next_due)
+
+WAITING = TICKS.c.state == "waiting"
+REPLACED = "a later tick took its place"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A schedule as it is kept. `alone`: no two of its ticks may be at work at the same time."""
+
+    name: str
+    definition: str
+    alone: bool
+    paused: bool
+    created: datetime
+    cursor: datetime
+    next_due: datetime | None
+
+
+Decide = Callable[[Entry, Collection[datetime], datetime], tuple[Decisions, datetime | None]]
+"""From a schedule, its live ticks and the time to decisions, and when to ask again."""
+
+
+class Schedules:
+    """The schedules of one workspace."""
+
+    def __init__(self, store: Store, workspace: str, clock: Clock = store_clock) -> None:
+        self._store, self._workspace, self._clock = store, workspace, clock
+        store.create(METADATA)
+
+    def now(self) -> datetime:
+        """The time for everyone who uses the store."""
+        with self._store.transaction() as connection:
+            return self._clock(connection)
+
+    def all(self) -> list[Entry]:
+        """Every schedule, by name."""
+        query = select(SCHEDULES).where(SCHEDULES.c.workspace == self._workspace)
+        with self._store.transaction() as connection:
+            found = connection.execute(query.order_by(SCHEDULES.c.name)).mappings()
+            return [_entry(row) for row in found]
+
+    def find(self, name: str) -> Entry:
+        """The schedule of that name. Raises ScheduleNotFound."""
+        with self._store.transaction() as connection:
+            return self._locked(connection, name)
+
+    def pending(self) -> list[str]:
+        """The names of the schedules that have something to decide now."""
+        with self._store.transaction() as connection:
+            now = milliseconds(self._clock(connection))
+            query = select(SCHEDULES.c.name).where(
+                SCHEDULES.c.workspace == self._workspace, SCHEDULES.c.next_due <= now
+            )
+            return list(connection.execute(query.order_by(SCHEDULES.c.next_due)).scalars())
+
+    def create(
+        self,
+        name: str,
+        definition: str,
+        alone: bool,
+        next_after: Callable[[datetime], datetime | None],
+    ) -> Entry:
+        """Keep a new schedule; ticks from now on are its. Raises ScheduleExists."""
+        with self._store.transaction() as connection:
+            now = milliseconds(self._clock(connection))
+            following = next_after(moment_of(now))
+            row = {
+                "workspace": self._workspace,
+                "name": name,
+                "definition": definition,
+                "alone": alone,
+                "paused": False,
+                "created": now,
+                "cursor": now,
+                "next_due": None if following is None else milliseconds(following),
+            }
+            made = _unless_there(connection, SCHEDULES).values(row).returning(SCHEDULES.c.name)
+            if connection.execute(made).first() is None:
+                raise ScheduleExists(
+                    f"there is a schedule {name} already",
+                    f"See: aigc schedule show {name}; change it by: aigc schedule create --replace",
+                )
+            return self._locked(connection, name)
+
+    def advance(self, name: str, decide: Decide) -> Decisions | None:
+        """Decide what is to be done with a schedule now, and write it down, in one transaction.
+
+        None when it is not there any more.
+        """
+        with self._store.transaction() as connection:
+            try:
+                entry = self._locked(connection, name)
+            except ScheduleNotFound:
+                return None
+            return self._decide(connection, entry, decide)
+
+    def change(
+        self,
+        name: str,
+        decide: Decide,
+        definition: str | None = None,
+        alone: bool | None = None,
+        paused: bool | None = None,
+        next_after: Callable[[datetime], datetime | None] | None = None,
+    ) -> Entry:
+        """Change a schedule after `decide` has accounted for its ticks as it was up to now.
+
+        What waits starts no more. `next_after` is that of the new definition. Raises
+        ScheduleNotFound.
+        """
+        with self._store.transaction() as connection:
+            entry = self._locked(connection, name)
+            self._decide(connection, entry, decide)
+            self._end_waiting(connection, name, "the schedule was changed")
+            changed = replace(
+                self._locked(connection, name),
+                definition=entry.definition if definition is None else definition,
+                alone=entry.alone if alone is None else alone,
+                paused=entry.paused if paused is None else paused,
+            )
+            if next_after is not None:
+                changed = replace(changed, next_due=next_after(changed.cursor))
+            self._write(connection, changed)
+            return changed
+
+    def remove(self, name: str, decide: Decide) -> None:
+        """Forget a schedule, once its ticks are accounted for; they stay. Raises
+        ScheduleNotFound."""
+        with self._store.transaction() as connection:
+            entry = self._locked(connection, name)
+            self._decide(connection, entry, decide)
+            self._end_waiting(connection, name, "the schedule was deleted")
+            connection.execute(SCHEDULES.delete().where(self._named(name)))
+
+    def trigger(self, name: str, wait: timedelta, reason: str) -> datetime:
+        """Add a tick that is due now, to the second; returns when. Raises ScheduleNotFound."""
+        with self._store.transaction() as connection:
+            entry = self._locked(connection, name)
+            due = self._clock(connection).replace(microsecond=0)
+            while True:
+                decided = Decisions(due, (Start(due, due, due + wait),))
+                row = rows(self._workspace, name, entry.definition, entry.alone, decided)[0]
+                made = _unless_there(connection, TICKS).values({**row, "reason": reason})
+                if connection.execute(made.returning(TICKS.c.due)).first() is not None:
+                    return due
+                due += timedelta(seconds=1)
+
+    def _decide(self, connection: Connection, entry: Entry, decide: Decide) -> Decisions:
+        query = select(TICKS.c.due).where(self._ticks_of(entry.name), TICKS.c.state.in_(LIVE))
+        live = [moment_of(due) for due in connection.execute(query).scalars()]
+        decided, following = decide(entry, live, self._clock(connection))
+        made = rows(self._workspace, entry.name, entry.definition, entry.alone, decided)
+        if made:
+            connection.execute(_unless_there(connection, TICKS), made)
+        self._make_room(connection, entry.name, decided.replaced, decided.cursor)
+        self._write(connection, replace(entry, cursor=decided.cursor, next_due=following))
+        return decided
+
+    def _make_room(
+        self, connection: Connection, name: str, replaced: Collection[datetime], now: datetime
+    ) -> None:
+        """Ticks that wait are replaced at once, those at work are asked to end."""
+        if not replaced:
+            return
+        these = self._ticks_of(name) & TICKS.c.due.in_([milliseconds(each) for each in replaced])
+        ended = {"state": "replaced", "reason": REPLACED, "ended": milliseconds(now)}
+        connection.execute(TICKS.update().where(these, WAITING).values(**ended))
+        running = TICKS.c.state == "running"
+        connection.execute(TICKS.update().where(these, running).values(to_end=True))
+
+    def _end_waiting(self, connection: Connection, name: str, reason: str) -> None:
+        """Ticks that have not begun never will; those that wait for another attempt go on."""
+        ended = milliseconds(self._clock(connection))
+        waiting = TICKS.update().where(self._ticks_of(name), WAITING, TICKS.c.attempt == 0)
+        connection.execute(waiting.values(state="skipped", reason=reason, ended=ended))
+
+    def _ticks_of(self, name: str) -> ColumnElement[bool]:
+        return (TICKS.c.workspace == self._workspace) & (TICKS.c.schedule == name)
+
+    def _named(self, name: str) -> ColumnElement[bool]:
+        return (SCHEDULES.c.workspace == self._workspace) & (SCHEDULES.c.name == name)
+
+    def _locked(self, connection: Connection, name: str) -> Entry:
+        query = select(SCHEDULES).where(self._named(name)).with_for_update()
+        row = connection.execute(query).mappings().first()
+        if row is None:
+            raise ScheduleNotFound(
+                f"there is no schedule {name!r}", "List them with: aigc schedule list"
+            )
+        return _entry(row)
+
+    def _write(self, connection: Connection, entry: Entry) -> None:
+        following = entry.next_due
+        values = {
+            "definition": entry.definition,
+            "alone": entry.alone,
+            "paused": entry.paused,
+            "cursor": milliseconds(entry.cursor),
+            "next_due": None if following is None else milliseconds(following),
+        }
+        connection.execute(SCHEDULES.update().where(self._named(entry.name)).values(**values))
+
+
+def _entry(row: Any) -> Entry:
+    values = dict(row)
+    del values["workspace"]
+    for name in ("created", "cursor", "next_due"):
+        values[name] = None if values[name] is None else moment_of(values[name])
+    return Entry(**values)
+
+
+def _unless_there(connection: Connection, table: Table) -> Insert:
+    """An insertion of rows that leaves those alone whose key is there."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()

@@ -1,0 +1,349 @@
+"""The ticks of all schedules: what is to start, who is at it, and how each one ended.
+
+The key (schedule, due) is the guarantee: a tick is written down once, whoever looks and however
+often. An engine claims a tick for a while, with a token that grows with every claim: what it says
+of the tick counts only as long as its token is the last one. No more than one tick of a schedule
+that forbids overlaps is at work, which an index of the store holds it to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    and_,
+    or_,
+    select,
+    text,
+)
+from sqlalchemy.exc import IntegrityError
+
+from cluster.store import Store
+
+Ending = Literal["ran", "failed", "missed", "skipped", "replaced"]
+State = Literal["waiting", "running"] | Ending
+LIVE = ("waiting", "running")
+"""The states of ticks that have not ended."""
+
+METADATA = MetaData()
+TICKS = Table(
+    "tick",
+    METADATA,
+    # A store may serve several workspaces, whose schedules have nothing to do with one another.
+    Column("workspace", String(500), primary_key=True),
+    Column("schedule", String(64), primary_key=True),
+    # All times are milliseconds since 1970.
+    Column("due", BigInteger, primary_key=True, autoincrement=False),
+    # Of ticks that are recorded together: up to when, and how many.
+    Column("through", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("definition", Text, nullable=False),
+    # Whether another tick of the schedule may be at work at the same time.
+    Column("alone", Boolean, nullable=False),
+    Column("start_at", BigInteger),
+    Column("start_by", BigInteger),
+    Column("to_end", Boolean, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("owner", String(250)),
+    Column("lease", BigInteger),
+    Column("submission", String(250)),
+    Column("started", BigInteger),
+    Column("ended", BigInteger),
+)
+Index("tick_state", TICKS.c.state, TICKS.c.start_at)
+Index(
+    "tick_alone",
+    TICKS.c.workspace,
+    TICKS.c.schedule,
+    unique=True,
+    sqlite_where=and_(TICKS.c.state == "running", TICKS.c.alone),
+    postgresql_where=and_(TICKS.c.state == "running", TICKS.c.alone),
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """The tick that is due at `due` starts at `at`, or as soon as its turn comes until `by`."""
+
+    due: datetime
+    at: datetime
+    by: datetime
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What became of `count` ticks, the first due at `due`, all of them up to `through`."""
+
+    due: datetime
+    through: datetime
+    count: int
+    ending: Ending
+    reason: str
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Every tick between the former cursor and `cursor` is in `starts` or in `closed`, once.
+
+    `replaced` are the live ticks that have to make room.
+    """
+
+    cursor: datetime
+    starts: tuple[Start, ...] = ()
+    closed: tuple[Closed, ...] = ()
+    replaced: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A tick as it is recorded. `due` and the like are in UTC; `definition` is the schedule's when
+    the tick was written down. `attempt` counts from 1, and is 0 before the first one."""
+
+    schedule: str
+    due: datetime
+    through: datetime
+    count: int
+    state: State
+    reason: str
+    definition: str
+    start_at: datetime | None
+    to_end: bool
+    attempt: int
+    token: int
+    owner: str | None
+    lease: datetime | None
+    submission: str | None
+    started: datetime | None
+    ended: datetime | None
+
+
+TIMES = ("due", "through", "start_at", "lease", "started", "ended")
+_COLUMNS = [TICKS.c[name] for name in Tick.__dataclass_fields__]
+
+
+def milliseconds(moment: datetime) -> int:
+    """Since 1970. A part of one is not counted."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def moment_of(since: int) -> datetime:
+    """The moment that so many milliseconds since 1970 are."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=since)
+
+
+def tick_of(row: Any) -> Tick:
+    """A row of the table."""
+    values = dict(row)
+    for name in TIMES:
+        values[name] = None if values[name] is None else moment_of(values[name])
+    return Tick(**values)
+
+
+def store_clock(connection: Connection) -> datetime:
+    """What time it is for everyone who uses the store: PostgreSQL's own, or this machine's."""
+    if connection.dialect.name != "postgresql":
+        return moment_of(time.time_ns() // 1_000_000)
+    asked = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)")
+    return moment_of(connection.execute(asked).scalar_one())
+
+
+Clock = Callable[[Connection], datetime]
+
+
+class Ticks:
+    """The ticks of one workspace."""
+
+    def __init__(self, store: Store, workspace: str, clock: Clock = store_clock) -> None:
+        self._store, self._workspace, self._clock = store, workspace, clock
+        store.create(METADATA)
+
+    def claim(self, owner: str, lease: timedelta) -> Tick | None:
+        """Take a tick that is to start, or whose owner has not been heard of in time.
+
+        None when there is none. Ticks whose turn has not come in time are missed. The same attempt
+        goes on when an owner was lost; a tick that waits begins its next one.
+        """
+        with self._store.transaction() as connection:
+            now = milliseconds(self._clock(connection))
+            self._expire(connection, now)
+            row = connection.execute(self._claimable(now)).mappings().first()
+            if row is None:
+                return None
+            waited = row["state"] == "waiting"
+            # Again, because another tick may have ended since, for which this one has waited.
+            now = milliseconds(self._clock(connection))
+            taken = TICKS.update().where(self._is(row["schedule"], row["due"]))
+            taken = taken.where(TICKS.c.token == row["token"]).values(
+                state="running",
+                owner=owner,
+                lease=now + lease // timedelta(milliseconds=1),
+                token=TICKS.c.token + 1,
+                attempt=TICKS.c.attempt + int(waited),
+                started=row["started"] or now,
+            )
+            try:
+                with connection.begin_nested():
+                    found = connection.execute(taken.returning(*_COLUMNS)).mappings().first()
+            except IntegrityError:
+                # Another engine was quicker with another tick of a schedule that forbids overlaps.
+                return None
+            return None if found is None else tick_of(found)
+
+    def renew(self, tick: Tick, lease: timedelta) -> Tick | None:
+        """Keep a claim. None when it was lost; `to_end` is what has been asked in the meantime."""
+        with self._store.transaction() as connection:
+            until = milliseconds(self._clock(connection) + lease)
+            return self._say(connection, tick, lease=until)
+
+    def release(self, tick: Tick) -> None:
+        """Give a claim up, for another engine to take at once."""
+        with self._store.transaction() as connection:
+            self._say(connection, tick, lease=0)
+
+    def intend(self, tick: Tick, submission: str) -> Tick | None:
+        """Write down which submission the tick becomes. None when the claim was lost."""
+        with self._store.transaction() as connection:
+            return self._say(connection, tick, submission=submission)
+
+    def finish(self, tick: Tick, ending: Ending, reason: str) -> bool:
+        """Record how the tick ended, for good; False when the claim was lost."""
+        with self._store.transaction() as connection:
+            now = milliseconds(self._clock(connection))
+            outcome = {"state": ending, "reason": reason, "ended": now, "lease": None}
+            return self._say(connection, tick, **outcome) is not None
+
+    def put_back(self, tick: Tick, pause: timedelta, reason: str) -> bool:
+        """Let the tick wait for its next attempt; False when the claim was lost."""
+        with self._store.transaction() as connection:
+            at = milliseconds(self._clock(connection) + pause)
+            waiting = {"state": "waiting", "reason": reason, "start_at": at, "lease": None}
+            return self._say(connection, tick, **waiting) is not None
+
+    def history(self, schedule: str | None = None, limit: int | None = None) -> list[Tick]:
+        """What is recorded, the newest first: of one schedule, or of all."""
+        query = select(*_COLUMNS).where(TICKS.c.workspace == self._workspace)
+        if schedule is not None:
+            query = query.where(TICKS.c.schedule == schedule)
+        query = query.order_by(TICKS.c.due.desc(), TICKS.c.schedule).limit(limit)
+        with self._store.transaction() as connection:
+            return [tick_of(row) for row in connection.execute(query).mappings()]
+
+    def ended_since(self, moment: datetime) -> list[Tick]:
+        """The ticks that were recorded since then, the oldest first."""
+        query = select(*_COLUMNS).where(TICKS.c.workspace == self._workspace)
+        query = query.where(TICKS.c.ended >= milliseconds(moment)).order_by(TICKS.c.due)
+        with self._store.transaction() as connection:
+            return [tick_of(row) for row in connection.execute(query).mappings()]
+
+    def live(self) -> list[Tick]:
+        """The ticks that have not ended, the oldest first."""
+        query = select(*_COLUMNS).where(TICKS.c.workspace == self._workspace)
+        query = query.where(TICKS.c.state.in_(LIVE)).order_by(TICKS.c.due, TICKS.c.schedule)
+        with self._store.transaction() as connection:
+            return [tick_of(row) for row in connection.execute(query).mappings()]
+
+    def _is(self, schedule: str, due: int) -> ColumnElement[bool]:
+        mine = TICKS.c.workspace == self._workspace
+        return and_(mine, TICKS.c.schedule == schedule, TICKS.c.due == due)
+
+    def _expire(self, connection: Connection, now: int) -> None:
+        """Ticks that have waited too long for their first attempt are missed."""
+        waiting = and_(TICKS.c.state == "waiting", TICKS.c.attempt == 0, TICKS.c.start_by < now)
+        reason = "its turn did not come before the deadline"
+        connection.execute(
+            TICKS.update()
+            .where(TICKS.c.workspace == self._workspace, waiting)
+            .values(state="missed", reason=reason, ended=now)
+        )
+
+    def _claimable(self, now: int) -> Any:
+        """The tick that has waited longest. Rows that other engines are taking are passed over."""
+        other = TICKS.alias()
+        blocked = (
+            select(other.c.due)
+            .where(other.c.workspace == TICKS.c.workspace, other.c.schedule == TICKS.c.schedule)
+            .where(other.c.state == "running", TICKS.c.alone)
+            .exists()
+        )
+        its_turn = and_(TICKS.c.state == "waiting", TICKS.c.start_at <= now, ~blocked)
+        left = and_(TICKS.c.state == "running", TICKS.c.lease < now)
+        return (
+            select(TICKS)
+            .where(TICKS.c.workspace == self._workspace, or_(its_turn, left))
+            .order_by(TICKS.c.start_at, TICKS.c.schedule)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+
+    def _say(self, connection: Connection, tick: Tick, **values: object) -> Tick | None:
+        """Change a tick that is still claimed by this token."""
+        mine = self._is(tick.schedule, milliseconds(tick.due))
+        changed = (
+            TICKS.update()
+            .where(mine, TICKS.c.token == tick.token, TICKS.c.state == "running")
+            .values(**values)
+            .returning(*_COLUMNS)
+        )
+        row = connection.execute(changed).mappings().first()
+        return None if row is None else tick_of(row)
+
+
+def rows(
+    workspace: str, schedule: str, definition: str, alone: bool, decided: Decisions
+) -> Sequence[dict[str, object]]:
+    """The rows that decisions become, besides those that are there."""
+    shared = {
+        "workspace": workspace,
+        "schedule": schedule,
+        "definition": definition,
+        "alone": alone,
+        "to_end": False,
+        "attempt": 0,
+        "token": 0,
+    }
+    now = milliseconds(decided.cursor)
+    starting = [
+        {
+            "due": milliseconds(start.due),
+            "through": milliseconds(start.due),
+            "count": 1,
+            "state": "waiting",
+            "reason": "",
+            "start_at": milliseconds(start.at),
+            "start_by": milliseconds(start.by),
+            "ended": None,
+        }
+        for start in decided.starts
+    ]
+    ended = [
+        {
+            "due": milliseconds(closed.due),
+            "through": milliseconds(closed.through),
+            "count": closed.count,
+            "state": closed.ending,
+            "reason": closed.reason,
+            "start_at": None,
+            "start_by": None,
+            "ended": now,
+        }
+        for closed in decided.closed
+    ]
+    return [shared | row for row in (*starting, *ended)]

@@ -1,0 +1,186 @@
+"""The engine: decides what is due, starts its jobs, and records how they ended.
+
+Any number of engines may run at once on one store. A job is a process of its own that outlives the
+engine; the tick of an engine that is gone is claimed by another one, which submits the same job
+again: that is the same submission, and it waits for the first to end.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol
+
+from aigc.errors import FactoryError
+from cluster.errors import StoreUnavailable
+from cluster.schedules import Schedules
+from cluster.ticks import Tick, Ticks
+from jobs.errors import OUR_ERROR, SpecInvalid
+from jobs.schedule.decisions import Again, after_exit, pass_over
+
+LEASE = timedelta(seconds=30)
+"""As long after it was last heard of, an engine is taken for lost."""
+LOOK_SECONDS = 0.5
+"""Between two passes of an engine that serves."""
+
+
+class Jobs(Protocol):
+    """How the job of a tick is run."""
+
+    def start(self, tick: Tick) -> subprocess.Popen[bytes]:
+        """Begin it, or go on with it. Raises FactoryError, OSError."""
+        ...
+
+    def end(self, tick: Tick, process: subprocess.Popen[bytes]) -> None:
+        """Ask it to end, wherever it is at work."""
+        ...
+
+    def submission(self, tick: Tick) -> str | None:
+        """The submission that it has become, once that is known."""
+        ...
+
+    def said(self, tick: Tick) -> str:
+        """One line on why it has failed."""
+        ...
+
+
+@dataclass
+class AtWork:
+    """A tick that this engine has claimed, and the process that is its job."""
+
+    tick: Tick
+    process: subprocess.Popen[bytes]
+    renewed: float = field(default_factory=time.monotonic)
+    asked_to_end: bool = False
+
+
+class Engine:
+    """One engine. `at_most` jobs are at work at a time; `say` is told what a person may want to
+    know."""
+
+    def __init__(
+        self,
+        schedules: Schedules,
+        ticks: Ticks,
+        jobs: Jobs,
+        say: Callable[[str], None],
+        at_most: int = 4,
+        lease: timedelta = LEASE,
+    ) -> None:
+        self._schedules, self._ticks, self._jobs, self._say = schedules, ticks, jobs, say
+        self._at_most, self._lease = at_most, lease
+        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._at_work: list[AtWork] = []
+        self._told = ""
+        self.failed = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether none of its jobs is at work."""
+        return not self._at_work
+
+    def decide(self) -> None:
+        """Write down every tick that has come due, of all schedules."""
+        for name in self._schedules.pending():
+            try:
+                self._schedules.advance(name, pass_over)
+            except SpecInvalid as error:
+                self._tell(f"schedule {name} can no longer be read, and stands still: {error}")
+
+    def begin(self) -> None:
+        """Claim ticks and start their jobs, as many as there is room for."""
+        while len(self._at_work) < self._at_most:
+            tick = self._ticks.claim(self._owner, self._lease)
+            if tick is None:
+                return
+            try:
+                self._at_work.append(AtWork(tick, self._jobs.start(tick)))
+            except (FactoryError, OSError) as error:
+                self._record(tick, OUR_ERROR, str(error))
+            else:
+                self._say(f"{tick.schedule} of {tick.due.isoformat()}: attempt {tick.attempt}")
+
+    def look_after(self) -> None:
+        """Record what has ended, and keep the claims on what has not."""
+        for each in list(self._at_work):
+            code = each.process.poll()
+            if code is not None:
+                self._note_submission(each)
+                self._record(each.tick, code, self._jobs.said(each.tick) if code else "")
+            if code is not None or not self._keep(each):
+                self._at_work.remove(each)
+
+    def run(self, halt: threading.Event, forever: bool) -> None:
+        """Pass after pass, until it is told to halt; or one pass, and until its jobs have ended.
+
+        A store that does not answer is asked again, where it is to run for ever. Raises
+        StoreUnavailable otherwise.
+        """
+        begun = False
+        while not halt.is_set():
+            try:
+                self.look_after()
+                if forever or not begun:
+                    self.decide()
+                    begun = True
+                self.begin()
+            except StoreUnavailable as error:
+                if not forever:
+                    raise
+                self._tell(str(error))
+            if not forever and self.is_idle:
+                return
+            halt.wait(LOOK_SECONDS)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Leave the jobs to other engines, at once."""
+        for each in self._at_work:
+            self._ticks.release(each.tick)
+            self._say(f"{each.tick.schedule}: its job goes on, and the next engine looks after it")
+        self._at_work.clear()
+
+    def _keep(self, each: AtWork) -> bool:
+        """Renew the claim when it is time; False when another engine has it."""
+        if time.monotonic() - each.renewed < self._lease.total_seconds() / 6:
+            return True
+        self._note_submission(each)
+        renewed = self._ticks.renew(each.tick, self._lease)
+        if renewed is None:
+            self._say(f"{each.tick.schedule}: another engine looks after its job now")
+            return False
+        each.tick, each.renewed = renewed, time.monotonic()
+        if renewed.to_end and not each.asked_to_end:
+            self._jobs.end(each.tick, each.process)
+            each.asked_to_end = True
+        return True
+
+    def _note_submission(self, each: AtWork) -> None:
+        found = self._jobs.submission(each.tick) if each.tick.submission is None else None
+        if found is not None:
+            each.tick = self._ticks.intend(each.tick, found) or each.tick
+
+    def _record(self, tick: Tick, code: int, said: str) -> None:
+        decided = after_exit(tick, code, said)
+        if isinstance(decided, Again):
+            recorded = self._ticks.put_back(tick, decided.pause, decided.reason)
+            how = f"again in {decided.pause}"
+        else:
+            recorded = self._ticks.finish(tick, decided.ending, decided.reason)
+            how = decided.ending
+            self.failed += decided.ending == "failed"
+        if recorded:
+            why = f": {decided.reason}" if decided.reason else ""
+            self._say(f"{tick.schedule} of {tick.due.isoformat()}: {how}{why}")
+
+    def _tell(self, text: str) -> None:
+        """Say something that would be said at every pass once."""
+        if text != self._told:
+            self._told = text
+            self._say(text)

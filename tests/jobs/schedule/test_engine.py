@@ -1,0 +1,211 @@
+"""The engine with jobs that are done in a moment, on a real store, by a clock that tests set."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+from trivial import Trivial
+
+from cluster.schedules import Schedules
+from cluster.store import Store
+from cluster.ticks import Ticks
+from cluster.workspace import Workspace
+from jobs.schedule.decisions import Again, Ended, after_exit
+from jobs.schedule.definition import Schedule
+from jobs.schedule.engine import Engine
+
+NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+@dataclass
+class Installation:
+    """A workspace with its schedules, and engines that look at it."""
+
+    folder: Path
+    now: datetime = NOON
+    told: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        workspace = Workspace.at(self.folder / "workspace")
+        store = Store.of(workspace)
+        self.schedules = Schedules(store, str(workspace.root), self.clock)
+        self.ticks = Ticks(store, str(workspace.root), self.clock)
+
+    def clock(self, connection: Connection) -> datetime:
+        return self.now
+
+    def keep(self, schedule: Schedule) -> None:
+        alone = schedule.overlap != "allow"
+        self.schedules.create(schedule.name, schedule.as_document(), alone, schedule.next_after)
+
+    def engine(self, code: int = 0, seconds: float = 0.0, at_most: int = 4) -> Engine:
+        jobs = Trivial(self.folder, code, seconds)
+        return Engine(self.schedules, self.ticks, jobs, self.told.append, at_most)
+
+    def tick(self, code: int = 0) -> Engine:
+        engine = self.engine(code)
+        engine.run(threading.Event(), forever=False)
+        return engine
+
+    def outcomes(self) -> list[tuple[str, str]]:
+        return [(f"{each.due:%H:%M}", each.state) for each in reversed(self.ticks.history())]
+
+
+@pytest.fixture
+def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    monkeypatch.delenv("AIGC_STORE", raising=False)
+    return Installation(tmp_path)
+
+
+def until(holds: Callable[[], bool], engine: Engine | None = None) -> None:
+    for _ in range(600):
+        if engine is not None:
+            engine.look_after()
+        if holds():
+            return
+        time.sleep(0.05)
+    pytest.fail("it never came to that")
+
+
+def test_a_pass_runs_what_is_due_and_ends(installation: Installation, asking: Any) -> None:
+    installation.keep(asking("0 * * * *", "UTC"))
+    assert installation.tick().failed == 0
+    assert installation.outcomes() == []
+    installation.now += HOUR
+    engine = installation.tick()
+    assert engine.is_idle
+    assert installation.outcomes() == [("13:00", "ran")]
+    assert (installation.folder / "nightly-20260610T130000.done").is_dir()
+    (tick,) = installation.ticks.history()
+    assert (tick.submission, tick.attempt) == ("trivial-130000", 1)
+
+
+def test_a_job_that_fails_is_attempted_again_after_a_pause(
+    installation: Installation, asking: Any
+) -> None:
+    installation.keep(asking("0 * * * *", "UTC", retries={"count": 1, "pause": "5m"}))
+    installation.now += HOUR
+    assert installation.tick(code=100).failed == 0
+    assert installation.outcomes() == [("13:00", "waiting")]
+    assert installation.tick(code=100).failed == 0
+    installation.now += 5 * MINUTE
+    assert installation.tick(code=100).failed == 1
+    assert installation.outcomes() == [("13:00", "failed")]
+    (tick,) = installation.ticks.history()
+    assert (tick.attempt, tick.reason) == (2, "exit code 100: it was asked to fail")
+
+
+def test_a_tick_that_is_replaced_is_ended(installation: Installation, asking: Any) -> None:
+    installation.keep(asking("0 * * * *", "UTC", overlap="replace"))
+    installation.now += HOUR
+    engine = Engine(
+        installation.schedules,
+        installation.ticks,
+        Trivial(installation.folder, seconds=60),
+        installation.told.append,
+        lease=timedelta(seconds=0.1),
+    )
+    engine.decide()
+    engine.begin()
+    installation.now += HOUR
+    engine.decide()
+    assert installation.outcomes() == [("13:00", "running"), ("14:00", "waiting")]
+    until(lambda: engine.is_idle, engine)
+    assert installation.outcomes()[0] == ("13:00", "replaced")
+
+
+def test_jobs_outlive_an_engine_that_is_told_to_halt(
+    installation: Installation, asking: Any
+) -> None:
+    installation.keep(asking("0 * * * *", "UTC"))
+    installation.now += HOUR
+    jobs, halt = Trivial(installation.folder, seconds=0.5), threading.Event()
+    first = Engine(installation.schedules, installation.ticks, jobs, installation.told.append)
+    first.decide()
+    first.begin()
+    process = first._at_work[0].process
+    halt.set()
+    first.run(halt, forever=True)
+    assert "the next engine looks after it" in installation.told[-1]
+    # Its claim is free at once, and the job is begun again, which does it no second time.
+    installation.tick()
+    assert process.wait() == 0
+    assert installation.outcomes() == [("13:00", "ran")]
+    assert (installation.folder / "nightly-20260610T130000.begun").read_text() == "x\nx\n"
+
+
+def test_no_more_jobs_are_at_work_than_asked(installation: Installation, asking: Any) -> None:
+    for name in ("a", "b", "c"):
+        installation.keep(asking("0 * * * *", "UTC", name=name))
+    installation.now += HOUR
+    engine = installation.engine(seconds=0.3, at_most=2)
+    engine.decide()
+    engine.begin()
+    assert [state for _, state in installation.outcomes()].count("running") == 2
+    until(lambda: engine.is_idle, engine)
+    engine.begin()
+    until(lambda: engine.is_idle, engine)
+    assert [state for _, state in installation.outcomes()] == ["ran"] * 3
+
+
+def test_a_schedule_that_can_no_longer_be_read_stands_still_and_is_told_of_once(
+    installation: Installation, asking: Any
+) -> None:
+    installation.schedules.create("old", "name: old\ncorn: x\n", True, lambda now: now + MINUTE)
+    installation.keep(asking("0 * * * *", "UTC"))
+    installation.now += HOUR
+    engine = installation.engine()
+    for _ in range(3):
+        engine.decide()
+    assert len(installation.told) == 1
+    assert "schedule old can no longer be read" in installation.told[0]
+    assert installation.schedules.find("old").cursor == NOON
+    assert installation.outcomes() == [("13:00", "waiting")]
+
+
+@pytest.mark.parametrize(
+    ("code", "to_end", "attempt", "expected"),
+    [
+        (0, False, 1, Ended("ran", "")),
+        (0, True, 1, Ended("ran", "")),
+        (100, False, 1, Again(MINUTE, "exit code 100: why")),
+        (100, False, 2, Ended("failed", "exit code 100: why")),
+        (-9, False, 1, Again(MINUTE, "signal 9: why")),
+        (107, False, 1, Ended("failed", "exit code 107: why")),
+        (2, False, 1, Ended("failed", "exit code 2: why")),
+        (103, True, 1, Ended("replaced", "a later tick took its place")),
+        # Stopped from outside is no failure, however often.
+        (101, False, 7, Again(MINUTE, "exit code 101: why")),
+    ],
+)
+def test_how_a_tick_ends(
+    installation: Installation,
+    asking: Any,
+    code: int,
+    to_end: bool,
+    attempt: int,
+    expected: object,
+) -> None:
+    installation.keep(asking("0 * * * *", "UTC", retries={"count": 1}))
+    installation.now += HOUR
+    engine = installation.engine()
+    engine.decide()
+    (tick,) = installation.ticks.live()
+    assert after_exit(replace(tick, to_end=to_end, attempt=attempt), code, "why") == expected
+
+
+def test_what_can_no_longer_be_read_is_not_attempted_again(installation: Installation) -> None:
+    installation.schedules.create("old", "retries: [", True, lambda now: None)
+    installation.schedules.trigger("old", HOUR, "")
+    tick = installation.ticks.claim("me", HOUR)
+    assert tick is not None
+    assert isinstance(after_exit(tick, 1, "why"), Ended)
