@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,6 +14,8 @@ from jobs.console import Output, message, output_option, show_list, show_one
 from jobs.invocation import Invocation, insecure_option, where_option
 
 if TYPE_CHECKING:
+    import threading
+
     from cluster.schedules import Entry, Schedules
     from cluster.ticks import Tick, Ticks
     from cluster.workspace import Workspace
@@ -258,8 +261,7 @@ def check(invocation: Invocation, within: str, output: Output) -> None:
 
 
 def _run(invocation: Invocation, place: str, insecure: bool, at_most: int, forever: bool) -> int:
-    """Run an engine; returns how many ticks have failed."""
-    import signal
+    """Run an engine until SIGTERM or Ctrl-C; returns how many ticks have failed."""
     import threading
 
     from jobs.schedule.engine import Engine
@@ -268,10 +270,23 @@ def _run(invocation: Invocation, place: str, insecure: bool, at_most: int, forev
     workspace, halt = invocation.open(), threading.Event()
     schedules, ticks = _kept(workspace)
     engine = Engine(schedules, ticks, Submitting(workspace, place, insecure), message, at_most)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: halt.set())
-    engine.run(halt, forever)
+    with _told_to(halt):
+        engine.run(halt, forever)
     return engine.failed
+
+
+@contextmanager
+def _told_to(halt: threading.Event) -> Iterator[None]:
+    """While the block runs, SIGTERM and Ctrl-C only set `halt`."""
+    import signal
+
+    numbers = signal.SIGTERM, signal.SIGINT
+    before = [signal.signal(number, lambda *_: halt.set()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _set_paused(invocation: Invocation, name: str, paused: bool, output: Output) -> None:
