@@ -6,6 +6,7 @@ A file that is damaged or half written costs what it would have said, and nothin
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -170,7 +171,7 @@ def _read(run: RunFolder) -> Summary:
         state,
         _number(closing.get("step")) if closing else None,
         _number(tags.get(STEPS_TAG)),
-        _time(first) or _handed_at(run),
+        _time(first) or (_handed_at(run) if handed else None),
         _time(closing) if handed is None else None,
     )
 
@@ -178,8 +179,15 @@ def _read(run: RunFolder) -> Summary:
 def _handed(run: RunFolder) -> Standing | None:
     """What is known of it as long as its process has written nothing: that it waits in line, or
     what the note of its handover says."""
-    if is_held(run.ticket) and not (ticket := whole(run.ticket)).get("admitted"):
-        return Standing("QUEUED", str(ticket.get("reason") or "it has come to the line"))
+    # Of ten thousand submissions nearly all have neither: no Path is made to find that out.
+    folder = str(run.path)
+    root, _, name = folder.rsplit("/", 2)
+    if os.path.exists(f"{root}/line/{name}.json"):
+        ticket = whole(run.ticket)
+        if is_held(run.ticket) and not ticket.get("admitted"):
+            return Standing("QUEUED", str(ticket.get("reason") or "it has come to the line"))
+    if not os.path.exists(f"{folder}/handover.json"):
+        return None
     note = Handover.of(run)
     return note.standing if note is not None and note.is_news(run) else None
 
