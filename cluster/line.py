@@ -5,7 +5,8 @@ dies leaves the line, and finds its age there when it comes again within an hour
 nobody overtakes: a large job gets its turn though small ones would fit before. A priority counts
 one more for each AGING_SECONDS of waiting, so that no other can keep a job waiting for ever.
 
-A cluster whose nodes have the custom resource `job_slot` runs at most so many jobs at once.
+A cluster whose nodes have the custom resource `job_slot` runs at most so many jobs of a workspace
+at once: workspaces do not see each other's tickets.
 
 {"submission": "digits-gan-0123456789", "priority": 0, "since": 1764000000123,
  "resources": {…}, "admitted": false, "reason": "1 job is before it: digits-vae-9876543210"}
