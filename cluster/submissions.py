@@ -6,9 +6,11 @@ A file that is damaged or half written costs what it would have said, and nothin
 from __future__ import annotations
 
 import difflib
+import gc
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,10 +85,11 @@ def find(workspace: Workspace, prefix: str) -> RunFolder:
 
 def summaries(workspace: Workspace, state: str | None, limit: int | None) -> list[Summary]:
     """The submissions in that state, or in any, the newest first."""
-    read = [(run, _read(run)) for run in workspace.runs()]
-    chosen = [(run, each) for run, each in read if state in (None, each.state)]
-    chosen.sort(key=lambda each: (each[1].started or 0, each[1].id), reverse=True)
-    return [_stepped(run, each) for run, each in chosen[:limit]]
+    with _nothing_collected():
+        read = [(run, _read(run)) for run in workspace.runs()]
+        chosen = [(run, each) for run, each in read if state in (None, each.state)]
+        chosen.sort(key=lambda each: (each[1].started or 0, each[1].id), reverse=True)
+        return [_stepped(run, each) for run, each in chosen[:limit]]
 
 
 def standing(run: RunFolder) -> Standing:
@@ -158,9 +161,22 @@ def _near(prefix: str, names: list[str]) -> list[str]:
     return list(dict.fromkeys(found))[:NEAR_NAMES]
 
 
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Without looks for cycles of objects, of which reading makes none: a sixth of its time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _read(run: RunFolder) -> Summary:
     """The summary as far as the outbox goes: of an open one it has not the step."""
-    first, newest = ends(run.outbox)
+    # Text: of ten thousand more Paths this would take a sixth longer.
+    first, newest = ends(f"{run.path}/outbox.jsonl")
     closing, handed = _closing(run, newest), _handed(run)
     state = (handed or judge(_facts(run, bool(first or newest), closing))).state
     tags, begin = _tags(first), _section(first, "begin")

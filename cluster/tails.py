@@ -19,7 +19,7 @@ GROWTH = 16
 """By which the next look is larger, where it did not."""
 
 
-def ends(path: Path) -> tuple[Entry | None, Entry | None]:
+def ends(path: Path | str) -> tuple[Entry | None, Entry | None]:
     """The first and the last whole entry; None for one that cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
