@@ -97,7 +97,8 @@ def _require_cancellable(run: RunFolder) -> None:
         )
     if search := parent(run):
         raise CannotCancel(
-            f"{run.submission} is a trial of {search}", f"Cancel that: aigc job cancel {search}"
+            f"{run.submission} is a trial of {search}",
+            f"Cancel that: {run.command} job cancel {search}",
         )
 
 

@@ -14,6 +14,7 @@ FactoryError (aigc.errors)
     │   └── NoChampion          the model is there, but nobody has promoted a version
     ├── GateRefused             the figures do not pass the gates
     ├── HeadUnavailable         no head of a Ray cluster answers there
+    │   └── HandoverUnsettled   nobody can say whether the head has taken the job
     ├── HeadRefused             the head refuses us, or it is not safe to talk to
     ├── HeadDiffers             the head runs another version of Ray
     ├── PackageTooLarge         the code is more than a head takes
@@ -86,6 +87,10 @@ class GateRefused(ClusterError):
 
 class HeadUnavailable(ClusterError):
     """No head of a Ray cluster answers there."""
+
+
+class HandoverUnsettled(HeadUnavailable):
+    """Nobody can say whether the head has taken the job: asking again settles it."""
 
 
 class HeadRefused(ClusterError):

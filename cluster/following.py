@@ -22,14 +22,14 @@ LOG = "head.log"
 """What a process has said that ended before it opened logs of its own."""
 
 
-def standing_there(run: RunFolder) -> Standing:
+def standing_there(run: RunFolder, tries: int = TRIES) -> Standing:
     """The state, for which the head is asked if the files do not say. Raises HeadUnavailable."""
     note, known = Handover.of(run), standing(run)
     if note is None or known.state != "PENDING" or not note.is_news(run):
         return known
     if is_held(run.handover_lock):
         return Standing("PENDING", f"it is being handed to {note.head}")
-    head = _head(note)
+    head = Head.at(note.head, note.insecure, tries)
     present = judge(head.job(note.job))
     said = head.log(note.job) if present.has_ended else ""
     with exclusive(run.handover_lock):
@@ -50,7 +50,7 @@ def stop_there(run: RunFolder) -> None:
     with exclusive(run.handover_lock):
         note = Handover.of(run)
         assert note is not None, f"{run.submission} was handed to no head"
-        _head(note).stop(note.job)
+        Head.at(note.head, note.insecure, TRIES).stop(note.job)
         note_cancelled(run)
 
 
@@ -84,14 +84,11 @@ class Watch:
                 return Standing("PENDING", error.what)
             raise LogLost(
                 f"{self._run.submission} has not begun, and {error.what}",
-                f"It may begin all the same; look again: aigc job wait {self._run.submission}",
+                "It may begin all the same; look again: "
+                f"{self._run.command} job wait {self._run.submission}",
             ) from error
         self._silent_since = None
         return present
-
-
-def _head(note: Handover) -> Head:
-    return Head.at(note.head, note.insecure, TRIES)
 
 
 def _words(message: str) -> str:

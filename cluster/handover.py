@@ -103,7 +103,7 @@ def hand_over(head: Head, request: JobRequest, run: RunFolder, spec: str) -> Non
         if is_held(run.lock) or is_held(run.ticket):
             raise AlreadyRunning(
                 f"submission {run.submission} is running in another process",
-                f"Follow it: aigc job logs -f {run.submission}",
+                f"Follow it: {run.command} job logs -f {run.submission}",
             )
         for gone in (run.cancel, run.stop):
             gone.unlink(missing_ok=True)
@@ -127,6 +127,13 @@ def note_cancelled(run: RunFolder) -> None:
     note = Handover.of(run)
     if note is not None and note.is_news(run):
         replace(note, ended=("CANCELLED", "it was cancelled before it began")).write(run)
+
+
+def was_forgotten(run: RunFolder) -> bool:
+    """Whether the head has lost the job before it began: then nobody works on it."""
+    note = Handover.of(run)
+    is_gone = note is not None and note.ended is not None and note.ended[0] == "INTERRUPTED"
+    return note is not None and is_gone and note.is_news(run)
 
 
 def size_of(run: RunFolder) -> int:

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from aigc.errors import first_line
-from cluster.errors import HeadDiffers, HeadRefused, HeadUnavailable
+from cluster.errors import HandoverUnsettled, HeadDiffers, HeadRefused, HeadUnavailable
 from cluster.head_token import SET_IT, Token, find_token
 from cluster.resources import Capacity, Node, Resources, slots
 
@@ -93,7 +93,8 @@ class Head:
             raise HeadRefused(f"{shown(address)} is no address of a head", "Say https://HOST:8265")
         if parts.username or parts.password:
             raise HeadRefused("the address of a head holds a password", f"Leave it out. {SET_IT}")
-        return cls(address.rstrip("/"), insecure, tries=tries)
+        scheme, _, rest = address.rstrip("/").partition("://")
+        return cls(f"{scheme.lower()}://{rest}", insecure, tries=tries)
 
     def require(self) -> None:
         """Raise HeadRefused, HeadDiffers or HeadUnavailable unless it can be given a job."""
@@ -141,7 +142,7 @@ class Head:
     def submit(self, request: JobRequest) -> Job:
         """Hand over a job, once, whatever becomes of the replies; one that is there is returned.
 
-        Raises HeadUnavailable when nobody can say whether it was taken: asking again settles it.
+        Raises HandoverUnsettled when nobody can say whether it was taken: asking again settles it.
         """
         refusal = ""
         for number in range(self.tries):
@@ -154,7 +155,7 @@ class Head:
                 refusal = first_line(error)
             if (taken := self.job(request.submission_id)) is not None:
                 return taken
-        raise HeadUnavailable(
+        raise HandoverUnsettled(
             f"{self.address} does not take the job: {refusal}", "Submit the same spec again"
         )
 

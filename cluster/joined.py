@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 import ray
 from ray._private.state import available_resources_per_node
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from aigc.errors import first_line
 from cluster.errors import HeadUnavailable
 from cluster.on_ray import OnRay
+from cluster.places import LOOK_SECONDS
 from cluster.process import ENVIRONMENT
-from cluster.resources import Capacity, Node, slots
+from cluster.resources import SLOT, Capacity, Node, slots
 
 JOINING_SECONDS = 60.0
 """Within which the nodes of a cluster that has just been started have joined it."""
@@ -38,11 +42,26 @@ class JoinedRay(OnRay):
         self._connect()
         free = available_resources_per_node()  # type: ignore[no-untyped-call]
         alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        there = slots(node["Resources"] for node in alive)
         nodes = [
             Node(*_amounts(node["Resources"]), *_amounts(free.get(node["NodeID"], {})))
             for node in alive
         ]
-        return Capacity(tuple(nodes), slots(node["Resources"] for node in alive))
+        return Capacity(tuple(nodes), there, (there or 0) - (slots(free.values()) or 0))
+
+    @contextmanager
+    def slot(self, waiting: Callable[[], None]) -> Iterator[None]:
+        """A slot that Ray takes back when this process ends, however it ends."""
+        if self.capacity().slots is None:
+            yield
+            return
+        held = placement_group([{SLOT: 1}])
+        try:
+            while not held.wait(LOOK_SECONDS):
+                waiting()
+            yield
+        finally:
+            remove_placement_group(held)
 
     def _connect(self) -> None:
         if ray.is_initialized():

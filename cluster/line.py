@@ -5,8 +5,8 @@ dies leaves the line, and finds its age there when it comes again within an hour
 nobody overtakes: a large job gets its turn though small ones would fit before. A priority counts
 one more for each AGING_SECONDS of waiting, so that no other can keep a job waiting for ever.
 
-A cluster whose nodes have the custom resource `job_slot` runs at most so many jobs of a workspace
-at once: workspaces do not see each other's tickets.
+A cluster whose nodes have the custom resource `job_slot` runs at most so many jobs at once, of
+whichever workspaces: each holds one of them in Ray. In one line stand the jobs of one workspace.
 
 {"submission": "digits-gan-0123456789", "priority": 0, "since": 1764000000123,
  "resources": {…}, "admitted": false, "reason": "1 job is before it: digits-vae-9876543210"}
@@ -80,7 +80,7 @@ def hindrance(mine: Ticket, others: Sequence[Ticket], capacity: Capacity, at: in
     """Why a job has to wait at that time; None when it is its turn."""
     at_work = [each for each in others if each.admitted]
     before = [each for each in others if not each.admitted and each.rank(at) < mine.rank(at)]
-    if capacity.slots is not None and len(at_work) >= capacity.slots:
+    if capacity.slots is not None and max(len(at_work), capacity.slots_taken) >= capacity.slots:
         return f"all {capacity.slots} job slots of the cluster are taken"
     if before:
         first = min(before, key=lambda each: each.rank(at)).submission
@@ -121,9 +121,14 @@ def turn(
                 mine = replace(mine, reason=reason)
                 say(f"waiting: {reason}")
             time.sleep(LOOK_SECONDS)
-            if run.cancel.exists():
-                raise Cancelled(f"{run.submission} was cancelled before it began")
+            require_wanted(run)
         yield
+
+
+def require_wanted(run: RunFolder) -> None:
+    """Raise Cancelled when somebody has asked a waiting job to end."""
+    if run.cancel.exists():
+        raise Cancelled(f"{run.submission} was cancelled before it began")
 
 
 def _since(path: Path) -> int:

@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,10 @@ class OnRay:
     def needs(self, resources: Resources) -> Resources:
         """All of them."""
         return resources
+
+    def slot(self, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        """A Ray of one's own has none."""
+        return nullcontext()
 
     def train(self, worker: Worker, resources: Resources) -> None:
         """Ray Train V2, one attempt after the other as `cluster.failures` decides."""

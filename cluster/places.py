@@ -11,6 +11,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import torch
@@ -61,6 +62,12 @@ class Place(Room, Protocol):
 
     shared: bool
 
+    def slot(self, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        """Hold one of the place's job slots, if it counts them.
+
+        `waiting` is called now and then until there is one; what it raises ends the wait.
+        """
+
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exception: object) -> None: ...
@@ -99,6 +106,10 @@ class Here:
 
     def __exit__(self, *exception: object) -> None:
         return None
+
+    def slot(self, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        """There is nothing to share."""
+        return nullcontext()
 
     def capacity(self) -> Capacity:
         """This machine."""

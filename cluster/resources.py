@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
@@ -104,6 +104,7 @@ class Capacity:
 
     nodes: tuple[Node, ...]
     slots: int | None = None
+    slots_taken: int = 0
 
     def __str__(self) -> str:
         cpus = sum(node.cpus for node in self.nodes)
@@ -156,7 +157,7 @@ def without(capacity: Capacity, promised: Iterable[Resources]) -> Capacity:
             )
     nodes = zip(capacity.nodes, rooms, strict=True)
     free = tuple(Node(node.cpus, node.gpus, cpus, gpus) for node, (cpus, gpus) in nodes)
-    return Capacity(free, capacity.slots)
+    return replace(capacity, nodes=free)
 
 
 def _workers(resources: Resources, places: Iterable[tuple[float, float]]) -> int:

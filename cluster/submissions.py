@@ -79,17 +79,15 @@ def find(workspace: Workspace, prefix: str) -> RunFolder:
         return workspace.run(found[0])
     near = sorted(found)[:NEAR_NAMES] if found else _near(prefix, names)
     what = f"{len(found)} submissions begin with" if found else "there is no submission"
-    asked = f"Did you mean {', '.join(near)}?" if near else "See: aigc job list"
+    asked = f"Did you mean {', '.join(near)}?" if near else f"See: {workspace.command} job list"
     raise SubmissionNotFound(f"{what} {prefix!r} in {workspace.root}", asked)
 
 
-def summaries(workspace: Workspace, state: str | None, limit: int | None) -> list[Summary]:
-    """The submissions in that state, or in any, the newest first."""
+def summaries(workspace: Workspace) -> list[Summary]:
+    """The submissions, the newest first."""
     with _nothing_collected():
-        read = [(run, _read(run)) for run in workspace.runs()]
-        chosen = [(run, each) for run, each in read if state in (None, each.state)]
-        chosen.sort(key=lambda each: (each[1].started or 0, each[1].id), reverse=True)
-        return [_stepped(run, each) for run, each in chosen[:limit]]
+        found = [_stepped(run, _read(run)) for run in workspace.runs()]
+    return sorted(found, key=lambda each: (each.started or 0, each.id), reverse=True)
 
 
 def standing(run: RunFolder) -> Standing:
@@ -179,11 +177,14 @@ def _read(run: RunFolder) -> Summary:
     first, newest = ends(f"{run.path}/outbox.jsonl")
     closing, handed = _closing(run, newest), _handed(run)
     state = (handed or judge(_facts(run, bool(first or newest), closing))).state
-    tags, begin = _tags(first), _section(first, "begin")
+    tags = _tags(first)
+    kind, name = tags.get(KIND_TAG), _section(first, "begin").get("name")
+    if handed is not None:
+        kind, name = _asked_for(run)
     return Summary(
         run.submission,
-        tags.get(KIND_TAG),
-        begin.get("name"),
+        kind,
+        name,
         state,
         _number(closing.get("step")) if closing else None,
         _number(tags.get(STEPS_TAG)),
@@ -206,6 +207,19 @@ def _handed(run: RunFolder) -> Standing | None:
         return None
     note = Handover.of(run)
     return note.standing if note is not None and note.is_news(run) else None
+
+
+def _asked_for(run: RunFolder) -> tuple[str | None, str | None]:
+    """The kind and the name of a job that has not begun, by its spec."""
+    # Few are waiting, and nobody else needs what reads YAML.
+    import yaml
+
+    with suppress(OSError, ValueError, yaml.YAMLError):
+        spec = yaml.safe_load(run.spec.read_text())
+        if isinstance(spec, dict):
+            kind, name = spec.get("kind"), spec.get("name")
+            return kind and str(kind), name and str(name)
+    return None, None
 
 
 def _handed_at(run: RunFolder) -> int | None:

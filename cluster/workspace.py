@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,6 +45,22 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
+VARIABLE, USUAL = "AIGC_WORKSPACE", "./workspace"
+"""Where a command looks for the workspace when it is not told."""
+
+
+def folder_at(path: str | os.PathLike[str]) -> Path:
+    """The folder, by its one name: that by which a head, too, knows it."""
+    return Path(os.path.abspath(Path(path).expanduser()))
+
+
+def command_on(root: Path) -> str:
+    """How a command on the workspace begins that one may type here."""
+    if root == folder_at(os.environ.get(VARIABLE) or USUAL):
+        return "aigc"
+    return shlex.join(["aigc", "--workspace", str(root)])
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of one submission."""
@@ -54,6 +71,11 @@ class RunFolder:
     def submission(self) -> str:
         """The submission's id."""
         return self.path.name
+
+    @property
+    def command(self) -> str:
+        """How a command on its workspace begins that one may type here."""
+        return command_on(self.path.parent.parent)
 
     @property
     def spec(self) -> Path:
@@ -248,7 +270,7 @@ class Workspace:
                 f"the workspace {path} is not a folder of this machine",
                 "Give a local path, or mount the bucket",
             )
-        return cls(Path(path).expanduser().absolute())
+        return cls(folder_at(path))
 
     @classmethod
     def look(cls, path: str | os.PathLike[str], expected: bool = True) -> Workspace:
@@ -274,6 +296,11 @@ class Workspace:
                 "Change its permissions, or choose another --workspace",
             ) from error
         return workspace
+
+    @property
+    def command(self) -> str:
+        """How a command on it begins that one may type here."""
+        return command_on(self.root)
 
     @property
     def datasets(self) -> Path:

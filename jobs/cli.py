@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from aigc import __version__
 from aigc.errors import FactoryError
+from cluster.workspace import USUAL, VARIABLE
 from jobs.commands import data, demo, doctor, job, model, schedule, schema, submit, track
 from jobs.console import message
 from jobs.errors import DONE, INTERRUPTED, SpecInvalid, exit_code
@@ -50,8 +51,8 @@ class _Aigc(click.Group):
 @click.option(
     "--workspace",
     metavar="PATH",
-    envvar="AIGC_WORKSPACE",
-    default="./workspace",
+    envvar=VARIABLE,
+    default=USUAL,
     show_default=True,
     show_envvar=True,
     help="The folder that holds everything this installation writes.",

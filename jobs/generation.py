@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -121,7 +122,7 @@ def _report(
     attempt: Attempt, artifact: Artifact, plan: Plan, judged: Judged, seconds: dict[str, float]
 ) -> Report:
     manifest, model = judged.dataset.manifest, attempt.model
-    aigc = f"aigc --workspace {attempt.session.workspace.root}"
+    aigc = shlex.join(["aigc", "--workspace", str(attempt.session.workspace.root)])
     return Report(
         dataset=judged.dataset.reference,
         submission=attempt.submission.id,

@@ -36,7 +36,7 @@ class _Where(click.ParamType[str]):
     def convert(
         self, value: str, parameter: click.Parameter | None, context: click.Context | None
     ) -> str:
-        if value in PLACES or value.startswith(("http://", "https://")):
+        if value in PLACES or value.lower().startswith(("http://", "https://")):
             return value
         near = difflib.get_close_matches(value, PLACES, 1)
         asked = f"Did you mean {near[0]!r}?" if near else f"Say {', '.join(PLACES)} or https://…"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from aigc.data.files import write_text
 from aigc.errors import (
     ArtifactCorrupt,
     DataError,
@@ -19,7 +20,7 @@ from aigc.errors import (
 from cluster.beside import beside
 from cluster.contact import delivering, waiting
 from cluster.errors import Cancelled, GateRefused, StoreUnavailable, TrackingUnavailable
-from cluster.line import turn
+from cluster.line import require_wanted, turn
 from cluster.logs import logging_to
 from cluster.record import TrackedRun
 from cluster.registry import ModelVersion
@@ -31,7 +32,7 @@ from jobs.evaluation import run_evaluation
 from jobs.generation import run_generation
 from jobs.preemption import heed
 from jobs.session import Session
-from jobs.spec import Train, load
+from jobs.spec import Train, as_document, load
 from jobs.specs import SPECS
 from jobs.submission import LOGS, Attempt, Outcome, Submission, prepare
 from jobs.training import recipe_digest, run_training
@@ -93,14 +94,18 @@ def execute(submission: Submission, session: Session, wait: bool = False) -> Out
     return submission.outcome(session) or ended
 
 
-def in_turn(
-    submission: Submission, session: Session, priority: int
-) -> AbstractContextManager[None]:
-    """Wait for the submission's turn on a place that others use, and keep it."""
-    if not session.place.shared:
-        return nullcontext()
-    resources = submission.spec.resources
-    return turn(submission.run, resources, session.place, priority, session.reporter.say)
+@contextmanager
+def in_turn(submission: Submission, session: Session, priority: int) -> Iterator[None]:
+    """Wait for the submission's turn on a place that others use, and keep it. Raises Cancelled."""
+    run, place = submission.run, session.place
+    if not place.shared:
+        yield
+        return
+    # Whoever lists what waits reads there what it is.
+    write_text(run.spec, as_document(submission.spec))
+    resources, say = submission.spec.resources, session.reporter.say
+    with turn(run, resources, place, priority, say), place.slot(lambda: require_wanted(run)):
+        yield
 
 
 def _say_who_promoted(submission: Submission, session: Session) -> None:
@@ -144,7 +149,9 @@ def _closing(submission: Submission, tracked: TrackedRun, session: Session) -> I
         _end(submission, tracked, "KILLED", error)
         checkpoint = newest_checkpoint(submission.run)
         next_step = resumption(checkpoint[0] if checkpoint else None)
-        session.reporter.say(f"stopped; {next_step}: aigc job rerun {submission.id}")
+        session.reporter.say(
+            f"stopped; {next_step}: {submission.run.command} job rerun {submission.id}"
+        )
         raise
 
 
@@ -158,7 +165,8 @@ def _cancellable(run: RunFolder) -> Iterator[None]:
         if not run.cancel.exists():
             raise
         raise Cancelled(
-            f"{run.submission} was cancelled", f"To go on: aigc job rerun {run.submission}"
+            f"{run.submission} was cancelled",
+            f"To go on: {run.command} job rerun {run.submission}",
         ) from error
 
 
@@ -183,7 +191,8 @@ def _settling(tracked: TrackedRun, session: Session) -> Iterator[None]:
         except FactoryError as error:
             session.reporter.say(
                 f"{error.what}; {waiting(tracked)} entries wait in {tracked.folder.path} and will "
-                f"be delivered by the next job, or by: aigc track sync {tracked.folder.submission}"
+                "be delivered by the next job, or by: "
+                f"{tracked.folder.command} track sync {tracked.folder.submission}"
             )
 
 

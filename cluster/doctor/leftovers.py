@@ -15,7 +15,7 @@ def look(installation: Installation) -> Iterator[Finding]:
     from cluster.submissions import summaries
 
     workspace = installation.workspace
-    found = summaries(workspace, None, None)
+    found = summaries(workspace)
     yield judge_interrupted(len(found), [each.id for each in found if each.state == "INTERRUPTED"])
     yield judge_undelivered(*undelivered(installation))
 

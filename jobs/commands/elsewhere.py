@@ -35,8 +35,8 @@ def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
     from jobs.session import open_planning
     from jobs.spec import check
 
-    spec = check(source)
     head = Head.at(asked.place, asked.insecure)
+    spec = check(source)
     head.require()
     planning = open_planning(invocation.open(), Room(head), Reporter())
     submission = again(prepare_for(asked.tick, spec, planning, source), asked.rerun_of)
@@ -57,7 +57,7 @@ def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
         if asked.detach:
             show_one({"submission": submission.id, "head": head.address}, asked.output)
             return
-        _follow(submission, reader)
+        _follow(head, handed, reader)
         done = submission.outcome(planning) or _recorded_elsewhere(submission)
     _end(submission, planning, done, asked.output)
 
@@ -72,14 +72,23 @@ def _hand_over(head: Head, handed: Handing, submission: Submission) -> None:
     else:
         message(f"{submission.id} is at work already: {present.state}, {present.reason}")
     for command in ("status", "logs -f", "cancel"):
-        message(f"next  aigc job {command} {submission.id}")
+        message(f"next  {submission.run.command} job {command} {submission.id}")
 
 
-def _follow(submission: Submission, reader: LogReader) -> None:
-    """To its end; where that is no success, this command ends with it."""
-    present = follow(submission.run, reader, is_data=False)
-    if present.state != "SUCCEEDED":
-        leave(click.get_current_context(), submission.run, present)
+def _follow(head: Head, handed: Handing, reader: LogReader) -> None:
+    """To its end; where that is no success, this command ends with it.
+
+    What a restarted head has forgotten before it began is handed over again.
+    """
+    from cluster.handover import was_forgotten
+
+    run = handed.submission.run
+    while (present := follow(run, reader, is_data=False)).state != "SUCCEEDED":
+        if not was_forgotten(run):
+            leave(click.get_current_context(), run, present)
+        message(f"{head.address} has forgotten {run.submission}: handing it over again")
+        with going_on(run, to_cancel(run)):
+            handed.deliver(head)
 
 
 def _recorded_elsewhere(submission: Submission) -> dict[str, object] | None:

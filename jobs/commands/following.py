@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from jobs.errors import CODES_OF_STATES, GATES_REFUSED, INTERRUPTED
 if TYPE_CHECKING:
     from cluster.log_reader import LogReader
     from cluster.states import Standing
-    from cluster.workspace import RunFolder
+    from cluster.workspace import RunFolder, Workspace
 
 POLL_SECONDS = 0.5
 """Between two looks at a submission that is waited for or followed."""
@@ -66,6 +66,30 @@ def present_of(run: RunFolder) -> Standing:
     return standing(run)
 
 
+def settled(workspace: Workspace, pending: Sequence[str]) -> bool:
+    """Ask their heads of those that were handed over; whether one of them has gone on.
+
+    A head that does not answer is asked once, and the user hears of it.
+    """
+    handed = [run for each in pending if (run := workspace.run(each)).handover.exists()]
+    if not handed:
+        return False
+    from cluster.errors import HeadRefused, HeadUnavailable
+    from cluster.following import standing_there
+    from cluster.handover import Handover
+
+    silent, news = set[str](), False
+    for run in handed:
+        if (note := Handover.of(run)) is None or note.head in silent:
+            continue
+        try:
+            news |= standing_there(run, tries=1).state != "PENDING"
+        except (HeadUnavailable, HeadRefused) as error:
+            silent.add(note.head)
+            message(f"warning: what is PENDING there may have ended: {error.what}")
+    return news
+
+
 def _look(run: RunFolder) -> Callable[[], Standing]:
     """Asks a head, too, where the submission was handed to one."""
     if run.handover.exists():
@@ -95,7 +119,7 @@ def going_on(run: RunFolder, hint: str) -> Iterator[None]:
 
 def to_cancel(run: RunFolder) -> str:
     """How to end it after all."""
-    return f"to end it: aigc job cancel {run.submission}"
+    return f"to end it: {run.command} job cancel {run.submission}"
 
 
 def leave(context: click.Context, run: RunFolder, present: Standing) -> None:

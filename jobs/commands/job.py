@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from cluster.states import STATES, State
-from jobs.commands.following import follow, going_on, leave, looks, present_of, to_cancel
+from jobs.commands.following import (
+    follow,
+    going_on,
+    leave,
+    looks,
+    present_of,
+    settled,
+    to_cancel,
+)
 from jobs.commands.submit import Asked, run_source, running_options
 from jobs.console import Output, message, output_option, show_list, show_one
 from jobs.errors import NOT_FINISHED
@@ -53,8 +61,12 @@ def list_(invocation: Invocation, state: State | None, limit: int | None, output
     """
     from cluster.submissions import summaries
 
-    found = summaries(invocation.look(), state, limit)
-    records = [_listed(each, output) for each in found]
+    workspace = invocation.look()
+    found = summaries(workspace)
+    if settled(workspace, [each.id for each in found if each.state == "PENDING"]):
+        found = summaries(workspace)
+    chosen = [each for each in found if state in (None, each.state)]
+    records = [_listed(each, output) for each in chosen[:limit]]
     show_list(records, COLUMNS, output, "No submissions yet. Make one with: aigc submit SPEC")
 
 
@@ -139,14 +151,15 @@ def cancel(invocation: Invocation, submission: str, grace: float) -> None:
     run = find(workspace, submission)
     holder = ask(run)
     with going_on(
-        run, f"nobody ends it by force now; to wait for it: aigc job wait {run.submission}"
+        run,
+        f"nobody ends it by force now; to wait for it: {run.command} job wait {run.submission}",
     ):
         message(f"{run.submission} is asked to end, and has {grace:g} s for it")
         how = see_off(run, holder, grace)
     if how in LEAVINGS:
         message(LEAVINGS[how])
     if how in ("gone", "forced") and (reason := close_record(workspace, run)):
-        message(f"{reason}; MLflow hears of it by: aigc track sync {run.submission}")
+        message(f"{reason}; MLflow hears of it by: {run.command} track sync {run.submission}")
     present = standing(run)
     message(f"{run.submission}: {present.state}, {present.reason}")
 

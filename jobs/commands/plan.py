@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -48,8 +49,8 @@ def show_plan(submission: Submission, planning: Planning) -> None:
 
 def next_commands(outcome: Outcome, planning: Planning) -> list[str]:
     """What one wants to do after a job: look at what it made, check it, see its curves."""
-    aigc = f"aigc --workspace {planning.workspace.root}"
-    commands = [f"mlflow ui --backend-store-uri {planning.workspace.tracking_uri}"]
+    aigc, store = planning.workspace.command, planning.workspace.tracking_uri
+    commands = [shlex.join(["mlflow", "ui", "--backend-store-uri", store])]
     if "model" in outcome:
         commands = [f"{aigc} model show {outcome['model']}", f"{aigc} model list", *commands]
     if outcome.get("published"):

@@ -133,6 +133,8 @@ def show_ray_job(invocation: Invocation, source: Source, asked: Asked) -> None:
 
     if asked.place != "local":
         raise click.UsageError("--render makes a cluster of its own: leave out --on")
+    if asked.priority:
+        raise click.UsageError("--render makes a cluster of its own, where nobody waits in line")
     spec = check(source)
     planning = open_planning(invocation.open(), OwnCluster(spec.resources), Reporter())
     submission = prepare(spec, planning, source)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.handover import Handover, job_name, note_cancelled
+from cluster.handover import Handover, job_name, note_cancelled, was_forgotten
 from cluster.states import Standing
 from cluster.submissions import standing, summaries
 from cluster.workspace import RunFolder, Workspace
@@ -36,7 +36,7 @@ def test_what_was_handed_over_is_pending_until_its_files_say_more(
 ) -> None:
     noted(run, workspace)
     assert standing(run) == Standing("PENDING", "it was handed to https://head:8265")
-    (summary,) = summaries(workspace, None, None)
+    (summary,) = summaries(workspace)
     assert (summary.state, summary.started, summary.ended) == ("PENDING", 5, None)
 
     begins(run)
@@ -95,3 +95,17 @@ def test_a_damaged_note_is_none(text: str, run: RunFolder, workspace: Workspace)
     assert Handover.of(run) is None
     assert job_name(run, workspace).endswith("-1")
     assert standing(run).state == "INTERRUPTED"
+
+
+def test_only_what_a_head_has_lost_before_it_began_is_forgotten(
+    run: RunFolder, workspace: Workspace
+) -> None:
+    assert not was_forgotten(run)
+    note = noted(run, workspace)
+    assert not was_forgotten(run)
+    replace(note, ended=("FAILED", "so it is")).write(run)
+    assert not was_forgotten(run)
+    replace(note, ended=("INTERRUPTED", "its head has forgotten it")).write(run)
+    assert was_forgotten(run)
+    begins(run)
+    assert not was_forgotten(run)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from hypothesis import given
@@ -20,6 +21,7 @@ from aigc.data.files import digest_of
 from aigc.data.manifest import NAME
 from cluster.kuberay import SPEC_ANNOTATION, cluster_document, job_name, ray_job
 from cluster.resources import Resources
+from jobs.commands.schedule import schedule
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "cluster" / "deploy"
@@ -47,9 +49,20 @@ def both() -> list[dict[str, Any]]:
     return [cluster_document(), rendered(Resources(workers=2, gpus_per_worker=1))]
 
 
-def every_pod() -> Iterator[dict[str, Any]]:
+def ray_pods() -> Iterator[dict[str, Any]]:
     for document in both():
         yield from pods(document)
+
+
+def tick_pod() -> dict[str, Any]:
+    (cron,) = shipped("CronJob")
+    pod: dict[str, Any] = cron["spec"]["jobTemplate"]["spec"]["template"]
+    return pod
+
+
+def every_pod() -> Iterator[dict[str, Any]]:
+    yield from ray_pods()
+    yield tick_pod()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -213,11 +226,11 @@ def test_the_token_is_asked_for_and_no_secret_is_anything_but_a_name() -> None:
     named = {"aigc-ray-token"}
     for pod in every_pod():
         for each in pod["spec"]["containers"][0]["env"]:
-            if each["name"] not in ("AIGC_WORKSPACE", "AIGC_CODE"):
+            if each["name"] not in ("AIGC_WORKSPACE", "AIGC_CODE", "RAY_AUTH_MODE"):
                 assert each.keys() == {"name", "valueFrom"}
                 named.add(each["valueFrom"]["secretKeyRef"]["name"])
 
-    assert named == {"aigc-ray-token", "aigc-mlflow"}
+    assert named == {"aigc-ray-token", "aigc-mlflow", "aigc-store"}
     assert all(f"create secret generic {name} " in readme for name in named)
 
 
@@ -251,9 +264,26 @@ def test_only_the_pods_themselves_and_labelled_clients_reach_the_head() -> None:
     assert all(each["podSelector"]["matchLabels"] for each in rule["from"])
     for policy in (among, head):
         assert policy["spec"]["policyTypes"] == ["Ingress"]
-    for pod in every_pod():
+    for pod in ray_pods():
         # Not the name: KubeRay's Service finds the head by its own.
         assert pod["metadata"]["labels"] == PART_OF
+    assert tick_pod()["metadata"]["labels"].items() >= clients.items()
+    assert not tick_pod()["metadata"]["labels"].items() >= PART_OF.items()
+
+
+def test_the_schedule_is_looked_after_every_minute_whatever_was_missed() -> None:
+    (cron,) = shipped("CronJob")
+    program, group, command, *words = tick_pod()["spec"]["containers"][0]["command"]
+    tick = schedule.get_command(click.Context(schedule), command)
+
+    assert cron["spec"]["schedule"] == "* * * * *"
+    assert cron["spec"]["concurrencyPolicy"] == "Allow"
+    assert cron["spec"]["startingDeadlineSeconds"] > 60
+    assert (program, group) == ("aigc", "schedule")
+    assert tick is not None
+    asked = tick.make_context("tick", words).params
+    assert asked["place"] == f"http://{cluster_document()['metadata']['name']}-head-svc:8265"
+    assert asked["insecure"], "a head's Service speaks no TLS"
 
 
 @given(names=st.lists(st.from_regex(NAME, fullmatch=True), min_size=2, unique=True))

@@ -64,6 +64,13 @@ def test_the_higher_priority_comes_first_and_then_the_older() -> None:
     assert ranked == ["urgent", "early", "late", "idle"]
 
 
+def test_job_slots_are_taken_by_other_workspaces_too() -> None:
+    free = replace(IDLE, slots=2, slots_taken=1)
+    assert hindrance(ticket("mine"), [], free, 1) is None
+    taken = replace(IDLE, slots=2, slots_taken=2)
+    assert hindrance(ticket("mine"), [], taken, 1) == "all 2 job slots of the cluster are taken"
+
+
 def test_waiting_counts_as_priority() -> None:
     old, urgent = ticket("old", 0), ticket("urgent", int(3000 * AGING_SECONDS), 3)
     at = urgent.since

@@ -48,7 +48,7 @@ def made(workspace: Workspace, name: str, *outbox: Mapping[str, Any]) -> RunFold
 
 
 def test_no_submissions_are_none(workspace: Workspace) -> None:
-    assert summaries(workspace, None, None) == []
+    assert summaries(workspace) == []
 
 
 def test_the_newest_comes_first(workspace: Workspace) -> None:
@@ -56,16 +56,13 @@ def test_the_newest_comes_first(workspace: Workspace) -> None:
         made(workspace, name, begin(time), end("FINISHED"))
     made(workspace, "d", begin(4), end("FAILED", "DataError"))
 
-    assert [each.id for each in summaries(workspace, None, None)] == ["d", "c", "b", "a"]
-    assert [each.id for each in summaries(workspace, None, 2)] == ["d", "c"]
-    assert [each.id for each in summaries(workspace, "SUCCEEDED", 2)] == ["c", "b"]
-    assert summaries(workspace, "RUNNING", None) == []
+    assert [each.id for each in summaries(workspace)] == ["d", "c", "b", "a"]
 
 
 def test_a_summary_says_what_it_is_and_how_far(workspace: Workspace) -> None:
     run = made(workspace, "vae-1", begin(1000), {"time": 1001, "params": {}}, end("FINISHED"))
     write(run.journal, [{"step": n, "time": n, "figures": {"loss": 0.5}} for n in (50, 100)])
-    (summary,) = summaries(workspace, None, None)
+    (summary,) = summaries(workspace)
 
     assert (summary.kind, summary.name, summary.state) == ("train", "vae", "SUCCEEDED")
     assert (summary.step, summary.steps) == (100, 100)
@@ -87,7 +84,7 @@ def test_the_last_attempt_counts(workspace: Workspace) -> None:
 
     write(run.outbox, [begin(), end("FAILED", "DataError"), begin(10_000)])
     assert standing(run).state == "INTERRUPTED"
-    assert summaries(workspace, None, None)[0].ended is None
+    assert summaries(workspace)[0].ended is None
 
 
 def test_what_is_registered_after_the_end_opens_nothing(workspace: Workspace) -> None:
@@ -168,7 +165,7 @@ def test_an_unknown_id_is_told_with_what_is_near(workspace: Workspace, asked: st
 
 
 def test_nothing_near_is_told_too(workspace: Workspace) -> None:
-    with pytest.raises(SubmissionNotFound, match=r"there is no submission 'x'.*aigc job list"):
+    with pytest.raises(SubmissionNotFound, match=r"there is no submission 'x'.*aigc .*job list"):
         find(workspace, "x")
 
 
@@ -231,7 +228,7 @@ def test_a_damaged_submission_is_read_and_left_alone(
     for path in paths:
         path.write_bytes(good + b"".join(content))
     details(run, workspace)
-    (summary,) = summaries(workspace, None, None)
+    (summary,) = summaries(workspace)
 
     assert summary.id == "vae-1"
     assert {path.read_bytes() for path in paths} == {good + b"".join(content)}
@@ -242,5 +239,5 @@ def test_reading_changes_no_file(workspace: Workspace) -> None:
     with run.locked():
         before = {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")}
         details(run, workspace)
-        summaries(workspace, None, None)
+        summaries(workspace)
         assert {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")} == before

@@ -352,7 +352,43 @@ def test_jobs_wait_in_line_and_come_to_their_turn(
         assert standing(runs["second"]).state == "QUEUED"
         assert jobs.say("job", "cancel", runs["urgent"].submission)[0] == 0
         until(lambda: standing(runs["second"]).state == "RUNNING")
+
+        # Another workspace has a line of its own, and no slot more.
+        others = Jobs(tmp_path / "other", own, capsys)
+        import_dataset(others.workspace.datasets, "digits")
+        other = others.detached(*LONG, "resources.workers=1")
+        until(lambda: standing(other).state == "QUEUED")
+        assert "all 1 job slots" in others.status(other)["reason"]
+        (row,) = json.loads(others.say("job", "list", "-o", "json")[1])
+        assert (row["kind"], row["state"]) == ("train", "QUEUED")
+        os.kill(json.loads(runs["second"].lock.read_text())["pid"], signal.SIGKILL)
+        until(lambda: standing(other).state == "RUNNING")
         jobs.stop_all()
+        others.stop_all()
+
+
+@pytest.mark.slow
+def test_a_head_that_forgets_a_job_before_it_began_is_handed_it_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ray_head() as own:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", own.token or "")
+        jobs = Jobs(tmp_path / "workspace", own, capsys)
+        import_dataset(jobs.workspace.datasets, "digits")
+        command = [sys.executable, "-m", "jobs", "--workspace", str(jobs.workspace.root), "submit"]
+        set_ = [word for each in PLAIN for word in ("--set", each)]
+        follower = subprocess.Popen(
+            [*command, SPEC, "--on", own.address, "--yes", *set_], stderr=subprocess.PIPE, text=True
+        )
+        until(lambda: any(Handover.of(run) for run in jobs.workspace.runs()))
+        own.stop()
+        (run,) = jobs.workspace.runs()
+        assert standing(run).state == "PENDING"
+        own.start()
+        said = follower.communicate(timeout=200)[1]
+        assert follower.returncode == 0, said
+        assert f"has forgotten {run.submission}: handing it over again" in said
+        assert standing(run).state == "SUCCEEDED"
 
 
 def test_a_head_that_is_gone_before_a_job_has_begun(jobs: Jobs) -> None:

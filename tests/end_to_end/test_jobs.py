@@ -173,7 +173,7 @@ def test_a_cancelled_training_saves_its_state_and_goes_on_by_a_rerun(jobs: Jobs)
 
     assert code == 0, err
     assert jobs.children[0].returncode == 103
-    assert f"aigc job rerun {run.submission}" in said
+    assert f"{run.command} job rerun {run.submission}" in said
     assert waiter.wait(60) == 103
     status = jobs.data("status", run.submission)
     step = status["checkpoint"]["step"]
@@ -276,7 +276,9 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(jobs: Jobs) -> None:
         waiter.send_signal(signal.SIGINT)
         said = waiter.communicate(timeout=30)[1]
         assert waiter.returncode == 130
-        assert f"{run.submission} goes on: it is at work; to end it: aigc job cancel" in said
+        assert (
+            f"{run.submission} goes on: it is at work; to end it: {run.command} job cancel" in said
+        )
     assert standing(run).state == "RUNNING"
 
 
@@ -321,7 +323,7 @@ def test_a_search_is_cancelled_with_its_trials(jobs: Jobs) -> None:
     assert jobs.data("status", search.submission)["trials"]["begun"] == 1
     code, _, err = jobs.say("cancel", trials[0].submission)
     assert code == 2
-    assert f"aigc job cancel {search.submission}" in err
+    assert f"{search.command} job cancel {search.submission}" in err
 
     code, _, err = jobs.say("cancel", search.submission)
     assert code == 0, err

@@ -243,7 +243,7 @@ def test_a_resumed_run_with_a_short_last_batch_equals_an_undisturbed_one(
         with pytest.raises(KeyboardInterrupt):
             execute(stopped, session)
     assert json.loads((newest(stopped) / "plain.json").read_text())["step"] == 13
-    next_step = f"a rerun goes on from step 13: aigc job rerun {stopped.id}"
+    next_step = f"a rerun goes on from step 13: {stopped.run.command} job rerun {stopped.id}"
     assert f"stopped; {next_step}\n" in capsys.readouterr().err
     execute(stopped, session)
 

@@ -40,14 +40,13 @@ def listing(submissions: int, repeats: int, figures: Figures, goals: Goals) -> N
         workspace = Workspace.at(folder)
         fill(workspace, submissions)
         seconds = {
-            "all, read": timed(repeats, lambda: summaries(workspace, None, None)),
-            "the newest 20, read": timed(repeats, lambda: summaries(workspace, None, 20)),
+            "all, read": timed(repeats, lambda: summaries(workspace)),
             "aigc job list": timed(repeats, lambda: command(workspace)),
             "aigc job list -o json": timed(repeats, lambda: command(workspace, "-o", "json")),
             "aigc job list --limit 20": timed(repeats, lambda: command(workspace, "--limit", "20")),
             "aigc --help": timed(repeats, lambda: command(workspace, "--help")),
         }
-        assert len(summaries(workspace, None, None)) == submissions
+        assert len(summaries(workspace)) == submissions
     rows = [(name, median(each), min(each), max(each)) for name, each in seconds.items()]
     table((f"{submissions:,} submissions", "median s", "least", "most"), rows)
     figures |= {name: round(median(each), 4) for name, each in seconds.items()}
