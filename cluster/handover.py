@@ -23,6 +23,7 @@ from cluster.workspace import RunFolder, Workspace, exclusive
 
 if TYPE_CHECKING:
     from cluster.head import Head, JobRequest
+    from cluster.package import Package
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def job_name(run: RunFolder, workspace: Workspace) -> str:
     return f"{run.submission}-{digest_of(str(workspace.root))[:6]}-{number}"
 
 
-def hand_over(head: Head, request: JobRequest, run: RunFolder, spec: str) -> None:
+def hand_over(head: Head, request: JobRequest, package: Package, run: RunFolder, spec: str) -> None:
     """Hand the submission to the head, unless it has it already.
 
     `spec` is the document that the process there reads. Raises HeadUnavailable, HeadRefused,
@@ -111,7 +112,7 @@ def hand_over(head: Head, request: JobRequest, run: RunFolder, spec: str) -> Non
         name = _unused(head, request.submission_id)
         # Before it is asked: what was asked must be found again, whatever comes between.
         Handover(head.address, head.insecure, name, now(), size_of(run)).write(run)
-        head.submit(replace(request, submission_id=name))
+        head.submit(replace(request, submission_id=name), package)
 
 
 def _unused(head: Head, name: str) -> str:

@@ -20,6 +20,7 @@ import requests
 from aigc.errors import first_line
 from cluster.errors import HandoverUnsettled, HeadDiffers, HeadRefused, HeadUnavailable
 from cluster.head_token import SET_IT, Token, find_token
+from cluster.package import Package
 from cluster.resources import Capacity, Node, Resources, slots
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 30.0
@@ -139,25 +140,34 @@ class Head:
         except KeyError as error:
             raise self._strange(error) from error
 
-    def submit(self, request: JobRequest) -> Job:
+    def submit(self, request: JobRequest, package: Package | None = None) -> Job:
         """Hand over a job, once, whatever becomes of the replies; one that is there is returned.
 
-        Raises HandoverUnsettled when nobody can say whether it was taken: asking again settles it.
+        The `package` that it needs goes before it: a head that was restarted has none any more.
+        Raises HeadUnavailable, and HandoverUnsettled when nobody can say whether it was taken:
+        asking again settles it.
         """
         refusal = ""
         for number in range(self.tries):
             if number:
                 time.sleep(_pause(number))
+            if package is not None:
+                self.take(package)
             try:
                 response = self._ask("POST", "/api/jobs/", json=request.as_dict())
                 refusal = "" if response.ok else first_line(RuntimeError(_last(response.text)))
             except requests.RequestException as error:
                 refusal = first_line(error)
-            if (taken := self.job(request.submission_id)) is not None:
+            if (taken := self._taken(request)) is not None:
                 return taken
-        raise HandoverUnsettled(
-            f"{self.address} does not take the job: {refusal}", "Submit the same spec again"
-        )
+        raise _unsettled(f"{self.address} does not take the job: {refusal}")
+
+    def _taken(self, request: JobRequest) -> Job | None:
+        """The job, if it has it. Raises HandoverUnsettled where that cannot be found out."""
+        try:
+            return self.job(request.submission_id)
+        except HeadUnavailable as error:
+            raise _unsettled(f"{error.what}, and may have taken the job") from error
 
     def stop(self, name: str) -> None:
         """Ask it to end a job, if it has it: with SIGTERM, and some seconds later with SIGKILL."""
@@ -170,11 +180,11 @@ class Head:
         response = self._patiently("GET", f"{_of(name)}/logs")
         return str(self._decoded(response).get("logs") or "") if response.ok else ""
 
-    def take(self, package: str, content: bytes) -> None:
+    def take(self, package: Package) -> None:
         """Give it a package, unless it has it."""
-        path = f"/api/packages/gcs/{package}"
+        path = f"/api/packages/gcs/{package.name}"
         if self._patiently("GET", path).status_code == 404:
-            self._decoded(self._patiently("PUT", path, data=content), empty=True)
+            self._decoded(self._patiently("PUT", path, data=package.content), empty=True)
 
     @property
     def _is_private(self) -> bool:
@@ -288,6 +298,10 @@ class Room:
 def shown(address: str) -> str:
     """An address as it may be quoted: without what could be a password."""
     return repr(address[:80]) if "@" not in address else "what was given"
+
+
+def _unsettled(what: str) -> HandoverUnsettled:
+    return HandoverUnsettled(what, "Submit the same spec again: it is the same job")
 
 
 def _of(name: str) -> str:

@@ -31,8 +31,8 @@ class Handing:
 
     def deliver(self, head: Head) -> None:
         """Hand it over. Raises HeadUnavailable, HeadRefused, AlreadyRunning."""
-        head.take(self.package.name, self.package.content)
-        hand_over(head, self.request, self.submission.run, as_document(self.submission.spec))
+        submission = self.submission
+        hand_over(head, self.request, self.package, submission.run, as_document(submission.spec))
 
 
 def handing(submission: Submission, planning: Planning, head: Head, priority: int) -> Handing:

@@ -26,12 +26,12 @@ from ray_head import RayHead, free_port, ray_head
 
 import cluster.head
 from cluster.cancellation import ask
-from cluster.errors import HeadDiffers, HeadRefused, HeadUnavailable
+from cluster.errors import HandoverUnsettled, HeadDiffers, HeadRefused, HeadUnavailable
 from cluster.following import standing_there
 from cluster.handover import Handover, hand_over, job_name
 from cluster.head import Head, Job, JobRequest, Room
 from cluster.head_token import Token
-from cluster.package import pack
+from cluster.package import Package, pack
 from cluster.submissions import standing
 from cluster.workspace import Workspace
 
@@ -157,6 +157,45 @@ def test_a_request_whose_reply_is_lost_is_one_job(
     assert known(head, asked.submission_id) == 1
 
 
+def test_a_head_that_falls_silent_may_have_taken_the_job(
+    way: tuple[Proxy, Head], head: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, disturbed = way
+    asked, ask = request(), Head._ask
+
+    def once(self: Head, method: str, path: str, **words: object) -> requests.Response:
+        try:
+            return ask(self, method, path, **words)  # type: ignore[arg-type]
+        finally:
+            proxy.mode = "refuse"
+
+    monkeypatch.setattr(Head, "_ask", once)
+    with pytest.raises(HandoverUnsettled, match="may have taken the job"):
+        disturbed.submit(asked)
+    monkeypatch.undo()
+    assert known(head, asked.submission_id) == 1
+
+
+def test_a_package_that_a_restarted_head_has_lost_is_sent_with_the_next_try(
+    way: tuple[Proxy, Head], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, disturbed = way
+    asked, ask, asks = request(), Head._ask, list[str]()
+
+    def faulty(self: Head, method: str, path: str, **words: object) -> requests.Response:
+        asks.append(f"{method} {path.split('/')[2]}")
+        if asks.count("POST jobs") == 1 and method == "POST":
+            raise requests.ConnectionError("it is starting again")
+        return ask(self, method, path, **words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Head, "_ask", faulty)
+    disturbed.submit(asked, pack())
+    assert [each for each in asks if each != "PUT packages"] == [
+        *("GET packages", "POST jobs", "GET jobs"),
+        *("GET packages", "POST jobs", "GET jobs"),
+    ]
+
+
 def test_a_head_that_stays_silent_is_said_to_be(way: tuple[Proxy, Head]) -> None:
     proxy, disturbed = way
     proxy.mode = "refuse"
@@ -212,13 +251,13 @@ def test_a_job_is_cancelled_and_asked_about_while_it_is_handed_over(
     asked = request("sleep 100", job_name(run, workspace))
     posting, go_on, submit = threading.Event(), threading.Event(), Head.submit
 
-    def slowly(self: Head, request: JobRequest) -> Job:
+    def slowly(self: Head, request: JobRequest, package: Package | None) -> Job:
         posting.set()
         go_on.wait(30)
-        return submit(self, request)
+        return submit(self, request, package)
 
     monkeypatch.setattr(Head, "submit", slowly)
-    handing = threading.Thread(target=hand_over, args=(head, asked, run, "kind: train"))
+    handing = threading.Thread(target=hand_over, args=(head, asked, pack(), run, "kind: train"))
     handing.start()
     assert posting.wait(30)
     assert standing_there(run).reason.startswith("it is being handed to")
@@ -235,10 +274,10 @@ def test_an_id_that_the_head_has_had_is_not_used_again(head: Head, workspace: Wo
     run = workspace.run("again-0123456789")
     run.path.mkdir(parents=True)
     first = request("true", job_name(run, workspace))
-    hand_over(head, first, run, "kind: train")
+    hand_over(head, first, pack(), run, "kind: train")
     ended(head, first.submission_id)
     run.handover.unlink()
-    hand_over(head, first, run, "kind: train")
+    hand_over(head, first, pack(), run, "kind: train")
     note = Handover.of(run)
     assert note is not None
     assert note.job == f"{first.submission_id[:-1]}2"
@@ -248,9 +287,9 @@ def test_an_id_that_the_head_has_had_is_not_used_again(head: Head, workspace: Wo
 def test_a_package_is_taken_once(way: tuple[Proxy, Head]) -> None:
     proxy, disturbed = way
     package = pack()
-    disturbed.take(package.name, package.content)
+    disturbed.take(package)
     heard = proxy.heard
-    disturbed.take(package.name, package.content)
+    disturbed.take(package)
 
     assert proxy.heard == heard + 1
 
