@@ -380,9 +380,8 @@ def test_a_head_that_forgets_a_job_before_it_began_is_handed_it_again(
         follower = subprocess.Popen(
             [*command, SPEC, "--on", own.address, "--yes", *set_], stderr=subprocess.PIPE, text=True
         )
-        head = Head.at(own.address)
-        noted = lambda: [Handover.of(run) for run in jobs.workspace.runs()]  # noqa: E731
-        until(lambda: any(note and head.job(note.job) for note in noted()))
+        assert follower.stderr is not None
+        assert any("was handed to" in line for line in follower.stderr)
         own.stop()
         (run,) = jobs.workspace.runs()
         assert standing(run).state == "PENDING"
