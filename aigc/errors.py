@@ -14,6 +14,7 @@ FactoryError                    what went wrong, where, and what to do next
 │   ├── Unlabelled              there is no label where one must be
 │   ├── LabelMalformed          the label breaks the standard, or its file the format
 │   └── LabelForeign            the label is one of another standard
+├── SignatureError              content cannot be signed, or its signature does not hold
 ├── MetricUnknown               no metric of that name
 ├── TrainingDiverged            the loss stopped being a finite number
 ├── Preempted                   the training was asked to stop, and saved its state
@@ -89,6 +90,10 @@ class LabelMalformed(LabelError):
 
 class LabelForeign(LabelError):
     """The label is one of another standard."""
+
+
+class SignatureError(FactoryError):
+    """Content cannot be signed, or its signature does not hold."""
 
 
 class MetricUnknown(FactoryError):
