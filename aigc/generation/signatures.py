@@ -83,13 +83,12 @@ def verify(media: bytes, suffix: str, roots: bytes) -> Signature:
     if state != "Trusted":
         failures = (results or {}).get("activeManifest", {}).get("failure", [])
         raise _untrusted("; ".join(each["explanation"] for each in failures) or str(state))
-    created = [action for action in _actions(claim) if action["action"] == CREATED]
+    created = [action for action in _actions(claim) if action.get("action") == CREATED]
     if [each.get("digitalSourceType") for each in created] != [TRAINED_ALGORITHMIC_MEDIA]:
         raise _untrusted("it does not say that a trained model made the file")
     agent = created[0].get("softwareAgent", {})
-    return Signature(
-        claim["signature_info"]["common_name"], f"{agent.get('name')}@{agent.get('version')}"
-    )
+    signer = claim["signature_info"].get("common_name", "")
+    return Signature(signer, f"{agent.get('name')}@{agent.get('version')}")
 
 
 def _manifest(label: Label, model: ModelReference) -> dict[str, Any]:
@@ -107,7 +106,7 @@ def _manifest(label: Label, model: ModelReference) -> dict[str, Any]:
 
 
 def _actions(claim: dict[str, Any]) -> list[dict[str, Any]]:
-    found = [each for each in claim["assertions"] if each["label"] == ACTIONS]
+    found = [each for each in claim.get("assertions", []) if each["label"] == ACTIONS]
     return [action for each in found for action in each["data"]["actions"]]
 
 

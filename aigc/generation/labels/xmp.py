@@ -1,8 +1,4 @@
-"""XMP packets: the label, and IPTC's word for what a trained model made, as properties.
-
-The packet is written from a template and read by an XML parser, so that neither hides a mistake
-of the other.
-"""
+"""XMP packets: the label, and IPTC's word for what a trained model made, as properties."""
 
 from __future__ import annotations
 
@@ -27,13 +23,13 @@ _BEFORE = (
     f'<rdf:Description rdf:about="" xmlns:TC260="{TC260}" xmlns:Iptc4xmpExt="{IPTC}">'
     f"<Iptc4xmpExt:{SOURCE_TYPE}>{TRAINED_ALGORITHMIC_MEDIA}</Iptc4xmpExt:{SOURCE_TYPE}>"
     f"<TC260:{AIGC}>"
-)
-_AFTER = f'</TC260:{AIGC}></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+).encode()
+_AFTER = f'</TC260:{AIGC}></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'.encode()
 
 
 def packet(label: Label) -> bytes:
     """The XMP packet of a label, UTF-8."""
-    return f"{_BEFORE}{escape(label.as_json())}{_AFTER}".encode()
+    return _BEFORE + escape(label.as_json()).encode() + _AFTER
 
 
 def label_of(content: bytes) -> Label:
@@ -41,6 +37,17 @@ def label_of(content: bytes) -> Label:
 
     Raises Unlabelled, LabelForeign, LabelMalformed.
     """
+    if content.startswith(_BEFORE) and content.endswith(_AFTER):
+        # Our own template around nothing that XML has another word for: no parser would read it
+        # otherwise, and this one takes two thirds of the time to read a picture's label.
+        text = content[len(_BEFORE) : -len(_AFTER)]
+        if not any(special in text for special in (b"<", b">", b"&")):
+            return Label.from_json(text)
+    return parsed_label(content)
+
+
+def parsed_label(content: bytes) -> Label:
+    """The label in an XMP packet of anyone, by an XML parser. Raises what `label_of` raises."""
     found = _Properties(content).values
     labels = [value for name, value in found if name == LABEL_PROPERTY]
     others = [name for name, _ in found if name.endswith(f" {AIGC}") and name != LABEL_PROPERTY]

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -63,6 +64,17 @@ TEXTS = st.one_of(
 LABELS = st.fixed_dictionaries(
     {"Label": st.sampled_from(["1", "2", "3"])} | dict.fromkeys(KEYS[1:], TEXTS)
 ).map(Label.model_validate)
+
+
+SPECIAL = ["]]>", ">", "<!-- -->", "&#65;", "&lt;", "\r\n", "\x01", "\ufffe", "\\u0001", "\\u0041"]
+SHARES = st.floats(0, 1)
+
+
+def outcome(read: Callable[[bytes], Label], content: bytes) -> Label | type[LabelError]:
+    try:
+        return read(content)
+    except LabelError as error:
+        return type(error)
 
 
 def png_with(*packets: bytes) -> bytes:
@@ -175,6 +187,22 @@ def test_a_mutated_packet_with_right_checksums_is_a_label_or_our_error(data: st.
     except LabelError:
         return
     assert isinstance(found, Label)
+
+
+@given(label=LABELS)
+def test_the_parser_reads_every_packet_as_the_short_cut_does(label: Label) -> None:
+    assert xmp.parsed_label(xmp.packet(label)) == xmp.label_of(xmp.packet(label)) == label
+
+
+@given(text=st.one_of(st.text(), st.binary().map(repr), st.sampled_from(SPECIAL)), place=SHARES)
+def test_the_short_cut_reads_nothing_that_the_parser_does_not(text: str, place: float) -> None:
+    before, after = xmp.packet(LABEL).split(b'{"Label"')
+    inside, after = after.split(b"}", 1)
+    inside = b'{"Label"' + inside + b"}"
+    cut = int(place * len(inside))
+    content = before + inside[:cut] + text.encode("utf-8", "replace") + inside[cut:] + after
+
+    assert outcome(xmp.label_of, content) == outcome(xmp.parsed_label, content)
 
 
 def test_no_pixel_is_touched() -> None:

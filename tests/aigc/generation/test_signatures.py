@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigc.errors import SignatureError, Unlabelled
+from aigc.generation import signatures
 from aigc.generation.labels import CARRIERS
 from aigc.generation.labels.label import Label
 from aigc.generation.plan import ModelReference
@@ -162,6 +163,22 @@ def test_a_signature_of_a_stranger_does_not_hold() -> None:
 def test_what_cannot_be_verified_does_not_hold(media: bytes, roots: bytes | None) -> None:
     with pytest.raises(SignatureError, match="does not hold"):
         verify(media, "png", roots or AUTHORITY.root)
+
+
+def test_a_signature_that_names_another_source_does_not_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    capture = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
+    with monkeypatch.context() as other:
+        other.setattr(signatures, "TRAINED_ALGORITHMIC_MEDIA", capture)
+        signed = sign(PNG, "png", CREDENTIALS, MODEL)
+
+    with pytest.raises(SignatureError, match="does not say that a trained model made"):
+        verify(signed, "png", AUTHORITY.root)
+
+
+def test_no_second_picture_is_put_in() -> None:
+    assert b"thumbnail" not in SIGNED
 
 
 def test_what_has_no_label_is_not_signed() -> None:
