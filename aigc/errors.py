@@ -10,6 +10,11 @@ FactoryError                    what went wrong, where, and what to do next
 ├── ModelError                  a model cannot be built or used
 │   ├── ModalityUnsupported     the family cannot make that kind of content
 │   └── ArtifactCorrupt         a stored model or checkpoint does not match its hashes
+├── LabelError                  generated content and its label do not go together
+│   ├── Unlabelled              there is no label where one must be
+│   ├── LabelMalformed          the label breaks the standard, or its file the format
+│   └── LabelForeign            the label is one of another standard
+├── SignatureError              content cannot be signed, or its signature does not hold
 ├── MetricUnknown               no metric of that name
 ├── TrainingDiverged            the loss stopped being a finite number
 ├── Preempted                   the training was asked to stop, and saved its state
@@ -69,6 +74,26 @@ class ModalityUnsupported(ModelError):
 
 class ArtifactCorrupt(ModelError):
     """A stored model or checkpoint does not match its hashes."""
+
+
+class LabelError(FactoryError):
+    """Generated content and its label do not go together."""
+
+
+class Unlabelled(LabelError):
+    """There is no label where one must be."""
+
+
+class LabelMalformed(LabelError):
+    """The label breaks the standard, or the file that carries it its format."""
+
+
+class LabelForeign(LabelError):
+    """The label is one of another standard."""
+
+
+class SignatureError(FactoryError):
+    """Content cannot be signed, or its signature does not hold."""
 
 
 class MetricUnknown(FactoryError):

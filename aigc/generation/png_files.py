@@ -1,0 +1,70 @@
+"""PNG (ISO/IEC 15948) chunk by chunk, with struct and zlib alone.
+
+A night makes hundreds of thousands of pictures, and each is written, labelled and read back. For a
+digit of 28 × 28 Pillow needs 53 µs to write, ten times as long.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from aigc.modalities.image_files import Pixels, listed
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+HEADER, DATA, TEXT, END = b"IHDR", b"IDAT", b"iTXt", b"IEND"
+AFTER_HEADER = len(SIGNATURE) + 12 + 13
+"""Where the second chunk begins: IHDR is the first one, and always of 13 bytes."""
+
+STORED = 2048
+"""Up to so many bytes, pixels are not compressed. Such a file, its label in it, takes one block of
+a disk either way, and compressing a digit's 812 bytes takes 15 µs, half of all that is done."""
+
+COLOUR_TYPES = {1: 0, 3: 2}
+"""Grey and RGB, by the number of channels."""
+
+
+def encode(pixels: Pixels) -> bytes:
+    """uint8 (C, H, W), grey or RGB, as a PNG file; the same pixels give the same bytes.
+
+    Raises ValueError.
+    """
+    channels, height, width = pixels.shape
+    if channels not in COLOUR_TYPES or not pixels.size:
+        raise ValueError(f"{listed(pixels.shape)} is no grey or RGB picture")
+    # Each row begins with the number of its filter. None is the one for small pictures.
+    rows = np.zeros((height, 1 + width * channels), np.uint8)
+    rows[:, 1:] = pixels.transpose(1, 2, 0).reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)
+    content = zlib.compress(rows.data, 0 if rows.nbytes <= STORED else -1)
+    return SIGNATURE + chunk(HEADER, header) + chunk(DATA, content) + chunk(END, b"")
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk: its length, kind, content and checksum."""
+    checksum = zlib.crc32(content, zlib.crc32(kind))
+    return struct.pack(">I4s", len(content), kind) + content + struct.pack(">I", checksum)
+
+
+def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of each chunk, the checksums of all of which must hold. Raises ValueError,
+    also where the file does not begin, or does not end, as a PNG file does."""
+    if png[: len(SIGNATURE)] != SIGNATURE or png[12:16] != HEADER:
+        raise ValueError("it does not begin as a PNG file")
+    start, kind = len(SIGNATURE), b""
+    while kind != END:
+        if start + 12 > len(png):
+            raise ValueError("it ends before its last chunk")
+        size, kind = struct.unpack_from(">I4s", png, start)
+        stop = start + 8 + size
+        if stop + 4 > len(png):
+            raise ValueError(f"the chunk at byte {start} is longer than the file")
+        if zlib.crc32(png[start + 4 : stop]) != int.from_bytes(png[stop : stop + 4]):
+            raise ValueError(f"the chunk at byte {start} does not match its checksum")
+        yield kind, png[start + 8 : stop]
+        start = stop + 4
+    if start != len(png):
+        raise ValueError("it goes on after its last chunk")

@@ -1,0 +1,90 @@
+"""A media file is the record, with a label that can be read back, or there is none."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from aigc.errors import Unlabelled
+from aigc.generation.labels import CARRIERS
+from aigc.generation.labels.label import Label
+from aigc.generation.labels.png import PngCarrier
+from aigc.generation.media import FORMATS, media_files
+from aigc.layout import Layout
+from aigc.modalities import MODALITIES
+from aigc.modalities.image_files import read_image
+
+DATASET = Label.of_dataset("Example Ltd", "night@f750d6018c20")
+LABELS = [DATASET.of_sample(sample) for sample in range(3)]
+TEXT = Layout(modality="text", shape=(12,))
+
+
+def images(*shape: int) -> torch.Tensor:
+    drawn = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (3, *shape), generator=drawn, dtype=torch.uint8)
+
+
+def of_images(stored: torch.Tensor) -> Layout:
+    return Layout(modality="image", shape=tuple(stored.shape[1:]))
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 48)], ids=str)
+def test_an_image_becomes_a_png_file_of_the_same_pixels(shape: tuple[int, ...]) -> None:
+    stored = images(*shape)
+    files = list(media_files(stored, of_images(stored), LABELS))
+
+    assert [file.suffix for file in files] == ["png"] * 3
+    for file, record, label in zip(files, stored, LABELS, strict=True):
+        assert np.array_equal(read_image(file.content), record.numpy())
+        assert CARRIERS["png"].read(file.content) == label
+        assert file.sha256 == hashlib.sha256(file.content).hexdigest()
+
+
+def test_a_text_becomes_markdown_without_its_padding() -> None:
+    texts = [b"a word", b"\xff no utf-8", b"\0" * 12]
+    stored = torch.tensor([list(text.ljust(12, b"\0")) for text in texts], dtype=torch.uint8)
+    files = list(media_files(stored, TEXT, LABELS))
+
+    assert [CARRIERS[file.suffix].read(file.content) for file in files] == LABELS
+    bodies = [file.content.split(b"\n---\n", 1)[1] for file in files]
+    assert bodies == [b"a word", b"\xff no utf-8", b""]
+
+
+def test_the_same_records_and_labels_give_the_same_bytes() -> None:
+    stored = images(1, 28, 28)
+    first, second = (list(media_files(stored, of_images(stored), LABELS)) for _ in range(2))
+
+    assert first == second
+    assert len({file.sha256 for file in first}) == 3
+
+
+def test_every_kind_of_content_has_a_file_with_a_place_for_the_label() -> None:
+    assert FORMATS.keys() == MODALITIES.keys()
+    assert {suffix for suffix, _ in FORMATS.values()} <= CARRIERS.keys()
+
+
+def test_content_without_a_place_for_a_label_is_not_written() -> None:
+    with pytest.raises(Unlabelled, match="music"):
+        next(media_files(images(4), Layout(modality="music", shape=(4,)), LABELS))
+
+
+def test_a_label_that_is_not_read_back_stops_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forgetful(PngCarrier):
+        def write(self, media: bytes, label: Label) -> bytes:
+            return super().write(media, DATASET)
+
+    monkeypatch.setitem(CARRIERS, "png", Forgetful())
+    stored = images(1, 28, 28)
+
+    with pytest.raises(Unlabelled, match="night@f750d6018c20/0"):
+        next(media_files(stored, of_images(stored), LABELS))
+
+
+def test_each_record_has_its_label() -> None:
+    stored = images(1, 28, 28)
+
+    with pytest.raises(ValueError, match="zip"):
+        list(media_files(stored, of_images(stored), LABELS[:2]))
