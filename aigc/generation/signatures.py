@@ -48,12 +48,13 @@ def sign(media: bytes, suffix: str, credentials: Credentials, model: ModelRefere
 
     Raises SignatureError, and LabelError when it carries no label before or after.
     """
-    c2pa, label = _library(), CARRIERS[suffix].read(media)
+    c2pa, media_type = _library(), _media_type(suffix)
+    label = CARRIERS[suffix].read(media)
     signed, manifest = io.BytesIO(), _manifest(label, model)
     context = _context(c2pa, {"builder": {"thumbnail": {"enabled": False}}})
     try:
         with _signer(c2pa, credentials) as signer, c2pa.Builder(manifest, context) as builder:
-            builder.sign(signer, _media_type(suffix), io.BytesIO(media), signed)
+            builder.sign(signer, media_type, io.BytesIO(media), signed)
     except c2pa.C2paError as error:
         raise SignatureError(
             f"{label.produce_id} cannot be signed: {first_line(error)}",
@@ -82,7 +83,9 @@ def verify(media: bytes, suffix: str, roots: bytes) -> Signature:
         raise _untrusted(first_line(error)) from error
     if state != "Trusted":
         failures = (results or {}).get("activeManifest", {}).get("failure", [])
-        raise _untrusted("; ".join(each["explanation"] for each in failures) or str(state))
+        raise _untrusted(
+            "; ".join(each.get("explanation", each["code"]) for each in failures) or str(state)
+        )
     created = [action for action in _actions(claim) if action.get("action") == CREATED]
     if [each.get("digitalSourceType") for each in created] != [TRAINED_ALGORITHMIC_MEDIA]:
         raise _untrusted("it does not say that a trained model made the file")

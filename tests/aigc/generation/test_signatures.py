@@ -186,9 +186,12 @@ def test_what_has_no_label_is_not_signed() -> None:
         sign(encode(PIXELS), "png", CREDENTIALS, MODEL)
 
 
-def test_text_has_no_place_for_a_signature() -> None:
-    with pytest.raises(SignatureError, match=r"\.md file has no place"):
-        sign(CARRIERS["md"].write(b"", LABEL), "md", CREDENTIALS, MODEL)
+@pytest.mark.parametrize("suffix", ["md", "gif"])
+def test_what_has_no_place_for_a_signature_is_named(suffix: str) -> None:
+    with pytest.raises(SignatureError, match=rf"\.{suffix} file has no place"):
+        sign(PNG, suffix, CREDENTIALS, MODEL)
+    with pytest.raises(SignatureError, match=rf"\.{suffix} file has no place"):
+        verify(SIGNED, suffix, AUTHORITY.root)
 
 
 STRANGE = ec.generate_private_key(ec.SECP256K1()).private_bytes(PEM, PKCS8, PLAIN)
