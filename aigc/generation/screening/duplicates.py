@@ -1,0 +1,170 @@
+"""Near-duplicates among fingerprints, without comparing all with all.
+
+Multi-index hashing (Norouzi et al. 2012): fingerprints are cut into four bands of 16 bits. If two
+differ in at most `reach` bits, they differ in at most `reach` // 4 of some band; so those are
+looked up in a table of each band, and then compared as a whole. None is missed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aigc.generation.screening.fingerprints import REACHES
+
+REACH = REACHES["image"]
+TOLERANCE = 20
+"""Grey levels that an area of the thumbnails of near-duplicates may differ in."""
+
+BANDS, BAND_BITS = 4, 16
+PAIRS_AT_ONCE = 2**21
+BLOCK = 2048
+"""Samples that are compared with one another at once: at worst each with each."""
+
+Rows = NDArray[np.int64]
+
+
+class _Prints:
+    """Fingerprints uint64 (N,) and thumbnails uint8 (N, K), to be compared row by row."""
+
+    def __init__(self, fingerprints: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> None:
+        self.fingerprints, self.thumbnails = fingerprints, thumbnails
+
+    @classmethod
+    def of(cls, fingerprints: Tensor, thumbnails: Tensor) -> _Prints:
+        return cls(fingerprints.numpy().view(np.uint64), thumbnails.numpy())
+
+    def take(self, rows: Rows) -> _Prints:
+        return _Prints(self.fingerprints[rows], self.thumbnails[rows])
+
+    def first_equal(self) -> Rows:
+        """For each row the first one that is wholly the same, (N,)."""
+        each = self.fingerprints.view(np.uint8).reshape(-1, 8)
+        whole = np.ascontiguousarray(np.concatenate([each, self.thumbnails], axis=1))
+        names = whole.view(np.dtype((np.void, whole.shape[1]))).reshape(-1)
+        _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
+        equal: Rows = first[inverse.reshape(-1)]
+        return equal
+
+
+class _Index:
+    """Where to look for the near-duplicates of a fingerprint."""
+
+    def __init__(self, prints: _Prints, reach: int) -> None:
+        self.prints, self.reach = prints, reach
+        self._masks = _masks(reach // BANDS)
+        self._bands = [_table(_band(prints.fingerprints, band)) for band in range(BANDS)]
+
+    def pairs(self, asked: _Prints) -> Iterator[tuple[Rows, Rows]]:
+        """Rows of `asked` and rows of these that are near, some of them more than once."""
+        for band, mask in itertools.product(range(BANDS), self._masks):
+            order, starts = self._bands[band]
+            key = _band(asked.fingerprints, band) ^ mask
+            for one, place in _expanded(starts[key], starts[key + 1]):
+                other = order[place]
+                near = self._near(asked, one, other)
+                yield one[near], other[near]
+
+    def _near(self, asked: _Prints, one: Rows, other: Rows) -> Rows:
+        differing = asked.fingerprints[one] ^ self.prints.fingerprints[other]
+        near = np.flatnonzero(np.bitwise_count(differing) <= self.reach)
+        seen, known = asked.thumbnails[one[near]], self.prints.thumbnails[other[near]]
+        apart = np.maximum(seen, known) - np.minimum(seen, known)
+        close: Rows = near[apart.max(axis=1, initial=0) <= TOLERANCE]
+        return close
+
+    def earliest(self, asked: _Prints) -> Rows:
+        """The first of these that each nearly repeats, or −1."""
+        none = len(self.prints.fingerprints)
+        found = np.full(len(asked.fingerprints), none, dtype=np.int64)
+        for one, other in self.pairs(asked):
+            np.minimum.at(found, one, other)
+        return np.where(found == none, -1, found)
+
+
+def near_duplicates(
+    fingerprints: Tensor,
+    earlier: Tensor,
+    thumbnails: Tensor,
+    earlier_thumbnails: Tensor,
+    reach: int = REACH,
+) -> Tensor:
+    """For each sample the earliest one that it nearly repeats, or −1, int64 (N,).
+
+    An index below len(earlier) is a row of `earlier`. Higher by len(earlier) are the samples
+    themselves: one that stands before, and is no near-duplicate. Near are those of which at most
+    `reach` bits of the fingerprints, int64 (N,) and (M,), differ, and no byte of the thumbnails,
+    uint8 (N, K) and (M, K), by more than `TOLERANCE`.
+    """
+    samples = _Prints.of(fingerprints, thumbnails)
+    first = samples.first_equal()
+    rows = np.flatnonzero(first == np.arange(len(first)))
+    found = np.full(len(first), -1, dtype=np.int64)
+    before = _Index(_Prints.of(earlier, earlier_thumbnails), reach)
+    found[rows] = before.earliest(samples.take(rows))
+    _among(samples, rows[found[rows] < 0], found, len(earlier), reach)
+    # What repeats a row exactly repeats what that row repeats.
+    repeated = np.where(found[first] < 0, len(earlier) + first, found[first])
+    return torch.from_numpy(np.where(first == np.arange(len(first)), found, repeated))
+
+
+def _among(samples: _Prints, rows: Rows, found: Rows, offset: int, reach: int) -> None:
+    """Fill in which of `rows` repeat an earlier one of them that repeats nothing itself."""
+    kept = np.empty(0, dtype=np.int64)
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        asked = samples.take(block)
+        at = _Index(samples.take(kept), reach).earliest(asked)
+        found[block[at >= 0]] = offset + kept[at[at >= 0]]
+        block = block[at < 0]
+        _within(samples.take(block), block, found, offset, reach)
+        kept = np.concatenate([kept, block[found[block] < 0]])
+
+
+def _within(asked: _Prints, block: Rows, found: Rows, offset: int, reach: int) -> None:
+    """The same for a block none of which repeats anything before it."""
+    size = len(block)
+    pairs = [one * size + other for one, other in _Index(asked, reach).pairs(asked)]
+    for pair in np.unique(np.concatenate(pairs)) if pairs else ():
+        one, other = block[pair // size], block[pair % size]
+        if other < one and found[one] < 0 and found[other] < 0:
+            found[one] = offset + other
+
+
+def _masks(radius: int) -> list[int]:
+    """All numbers of 16 bits of which at most `radius` are set."""
+    places = range(BAND_BITS)
+    chosen = (itertools.combinations(places, count) for count in range(radius + 1))
+    return [sum(1 << place for place in each) for each in itertools.chain.from_iterable(chosen)]
+
+
+def _band(fingerprints: NDArray[np.uint64], band: int) -> NDArray[np.intp]:
+    shifted = fingerprints >> np.uint64(band * BAND_BITS)
+    return (shifted & np.uint64(2**BAND_BITS - 1)).astype(np.intp)
+
+
+def _table(keys: NDArray[np.intp]) -> tuple[Rows, Rows]:
+    """Rows ordered by key, and where in that order each key begins."""
+    # Of 16 bits NumPy's stable sort is a radix sort.
+    order = np.argsort(keys.astype(np.uint16), kind="stable")
+    counts = np.bincount(keys, minlength=2**BAND_BITS)
+    return order, np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
+
+
+def _expanded(starts: Rows, stops: Rows) -> Iterator[tuple[Rows, Rows]]:
+    """The rows of spans and each of their places, about `PAIRS_AT_ONCE` of them at a time."""
+    counts = stops - starts
+    ends = np.cumsum(counts)
+    row = 0
+    while row < len(counts):
+        done = ends[row - 1] if row else 0
+        stop = max(row + 1, int(np.searchsorted(ends, done + PAIRS_AT_ONCE, side="right")))
+        rows = np.repeat(np.arange(row, stop), counts[row:stop])
+        skipped = ends[row:stop] - counts[row:stop] - done
+        yield rows, np.arange(len(rows)) - np.repeat(skipped - starts[row:stop], counts[row:stop])
+        row = stop

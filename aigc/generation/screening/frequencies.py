@@ -1,0 +1,44 @@
+"""The lowest frequencies of images, in whole numbers, so that any machine finds the same ones."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SCALE = 1024
+"""Cosines are rounded to 1/1024: all products stay below 2⁵³, and sums in float64 are exact."""
+
+AT_ONCE = 2048
+
+
+def grey(stored: Tensor) -> Tensor:
+    """uint8 (N, 1 or 3, H, W) as whole grey levels, float64 (N, H, W)."""
+    if stored.shape[1] == 1:
+        return stored[:, 0].double()
+    red, green, blue = stored.double().unbind(1)
+    return ((299 * red + 587 * green + 114 * blue) / 1000).floor()
+
+
+def frequencies(stored: Tensor, side: int) -> Tensor:
+    """Cosine coefficients of images, `side` down and `side` across, float64 (N, side, side).
+
+    They are 1024² times as large as the sums of their definition.
+    """
+    found = [_transformed(grey(part), side) for part in torch.split(stored, AT_ONCE)]
+    return torch.cat(found)
+
+
+def _transformed(images: Tensor, side: int) -> Tensor:
+    across = images @ cosines(images.shape[2], side).T
+    return (across.transpose(1, 2) @ cosines(images.shape[1], side).T).transpose(1, 2)
+
+
+@functools.cache
+def cosines(size: int, side: int) -> Tensor:
+    """The lowest `side` rows of a cosine transform of `size` numbers, times 1024, rounded."""
+    frequency, place = np.arange(side)[:, None], np.arange(size)[None]
+    rows = np.round(SCALE * np.cos(np.pi * frequency * (2 * place + 1) / (2 * size)))
+    return torch.from_numpy(rows)

@@ -1,0 +1,246 @@
+"""Training images, and which samples copy one of them: as it is, flipped, noised or cropped.
+
+A sample is compared with all of them by the correlation of the lowest 10 × 10 frequencies, as it
+is and flipped, and with the crops of all of them. The best of each comparison is then looked at
+closely: what is left of the sample when the record is taken away, at the lowest 16 × 16
+frequencies, less what noise of the strength at the higher ones would leave there. So a noised
+copy is told from another stroke of the same shape, whose difference is all at low frequencies.
+
+From when on that is a copy is learned from the training records, each compared with all others.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+from aigc.errors import ModelError
+from aigc.generation.screening.frequencies import AT_ONCE, SCALE, frequencies, grey
+from aigc.generation.screening.nearest import Nearest
+from aigc.metrics.distances import nearest_rows
+from aigc.metrics.features import BATCH_SIZE, Extractor
+from aigc.modalities.image import ImageModality
+
+SKETCH, CLOSE = 10, 16
+"""The lowest frequencies that candidates are found by, and that are looked at closely."""
+
+MOST_NOISE = 0.9
+"""The share of a difference that may be called noise."""
+
+LOWEST, HIGHEST = 0.9, 0.999
+"""Bounds of the limits: what is less alike is no copy, what is more alike always is one."""
+
+ASKED = 5000
+"""Training records by which the limits are set."""
+
+
+class Comparison(NamedTuple):
+    """A way of copying: the sample is `flipped`, or of the record `cropped` pixels were cut off.
+
+    `share` of the training records may be accused by it, wrongly.
+    """
+
+    flipped: bool
+    cropped: int
+    share: float
+
+
+class Known(NamedTuple):
+    """Records to compare with: uint8 (N, C, H, W), and their sketches float32 (N, 99)."""
+
+    images: Tensor
+    sketches: Tensor
+
+
+COMPARISONS = (
+    Comparison(False, 0, 0.005),
+    Comparison(True, 0, 0.001),
+    Comparison(False, 2, 0.001),
+    Comparison(False, 3, 0.001),
+)
+
+
+@dataclass(frozen=True)
+class ImageMemory:
+    """Stored records (N, C, H, W), their features float32 (N, D), and a limit a comparison."""
+
+    stored: Tensor
+    features: Tensor
+    limits: tuple[float, ...]
+
+    @classmethod
+    def of(cls, stored: Tensor, extractor: Extractor | None) -> ImageMemory:
+        """See `Memory.of`."""
+        features = features_of(stored, _required(extractor))
+        return cls(stored, features, limits_of(stored))
+
+    @classmethod
+    def restored(cls, tensors: dict[str, Tensor], plain: dict[str, Any]) -> ImageMemory:
+        """From what `tensors` and `plain` gave."""
+        return cls(tensors["stored"], tensors["features"], tuple(plain["limits"]))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The arrays to be kept."""
+        return {"stored": self.stored, "features": self.features}
+
+    def plain(self) -> dict[str, Any]:
+        """The plain data to be kept."""
+        return {"limits": list(self.limits)}
+
+    def nearest(self, stored: Tensor, extractor: Extractor | None) -> Nearest:
+        """See `Memory.nearest`."""
+        features = features_of(stored, _required(extractor))
+        index = nearest_rows(features, self.features)
+        copied = torch.zeros(len(stored), dtype=torch.bool)
+        for comparison, limit in zip(COMPARISONS, self.limits, strict=True):
+            rows, likeness = best(stored, self.known[comparison.cropped], comparison)
+            is_new = (likeness >= limit) & ~copied
+            index = torch.where(is_new, rows, index)
+            copied |= is_new
+        apart = features.double() - self.features[index].double()
+        return Nearest(index, apart.square().sum(dim=1).sqrt().float(), copied)
+
+    @functools.cached_property
+    def known(self) -> dict[int, Known]:
+        """The records by how much was cut off them."""
+        return known_of(self.stored)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """None."""
+        return []
+
+
+def limits_of(stored: Tensor) -> tuple[float, ...]:
+    """The likeness of a copy by each comparison: a share of the training records is more alike.
+
+    Records that are equal to others say nothing of how alike different ones are.
+    """
+    asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
+    known, limits = known_of(stored), list[float]()
+    for comparison in COMPARISONS:
+        _, likeness = best(stored[asked], known[comparison.cropped], comparison, own=asked)
+        different = likeness[likeness < HIGHEST]
+        quantile = different.quantile(1 - comparison.share).item() if len(different) else HIGHEST
+        limits.append(min(max(quantile, LOWEST), HIGHEST))
+    return tuple(limits)
+
+
+def known_of(stored: Tensor) -> dict[int, Known]:
+    """Records (N, C, H, W) by how much was cut off them."""
+    crops = {comparison.cropped for comparison in COMPARISONS}
+    images = {pixels: cropped(stored, pixels) for pixels in crops}
+    return {pixels: Known(image, sketches(image)) for pixels, image in images.items()}
+
+
+def best(
+    stored: Tensor, known: Known, comparison: Comparison, own: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The record that each sample is most like, int64 (N,), and how alike, float64 (N,), at most 1.
+
+    `own` are the rows of the samples among the records, which they are not compared with.
+    """
+    found = [
+        _best(part, known, None if own is None else own[start : start + BATCH_SIZE])
+        for start, part in _batches(stored.flip(-1) if comparison.flipped else stored)
+    ]
+    rows, likeness = (torch.cat(each)[: len(stored)] for each in zip(*found, strict=True))
+    return rows, likeness
+
+
+def _best(part: Tensor, known: Known, own: Tensor | None) -> tuple[Tensor, Tensor]:
+    correlation = sketches(part) @ known.sketches.T
+    if own is not None:
+        correlation[torch.arange(len(own)), own] = -1
+    rows = correlation.argmax(dim=1)
+    return rows, likenesses(part, known.images[rows])
+
+
+def sketches(images: Tensor) -> Tensor:
+    """The lowest frequencies but the constant of images (N, C, H, W), of norm 1, float32 (N, 99).
+
+    Of an image of one colour there are none: all are 0.
+    """
+    side = min(SKETCH, close_side(*images.shape[2:]))
+    low = (frequencies(images, side) * _weights(*images.shape[2:], side)).flatten(1)[:, 1:]
+    return normalize(low, dim=1).float()
+
+
+def likenesses(samples: Tensor, records: Tensor) -> Tensor:
+    """How alike the low frequencies of two images (N, C, H, W) are, float64 (N,): 1 if one is the
+    other, whatever its brightness and contrast, and but for noise."""
+    height, width = samples.shape[2:]
+    side = close_side(height, width)
+    weights = _weights(height, width, side)
+    sample = (frequencies(samples, side) * weights).flatten(1)[:, 1:]
+    record = (frequencies(records, side) * weights).flatten(1)[:, 1:]
+    # The contrast of the record that leaves the least of the sample.
+    contrast = (sample * record).sum(1) / record.square().sum(1).clamp(min=1e-9)
+    low = (sample - contrast[:, None] * record).square().sum(1)
+    rest = grey(samples).flatten(1) - contrast[:, None] * grey(records).flatten(1)
+    high = (rest - rest.mean(1, keepdim=True)).square().sum(1) - low
+    noise = high.clamp(min=0) * sample.shape[1] / (height * width - side * side)
+    noise = torch.minimum(noise, MOST_NOISE * low)
+    return 1 - (low - noise) / (sample.square().sum(1) - noise).clamp(min=1e-9)
+
+
+@functools.cache
+def _weights(height: int, width: int, side: int) -> Tensor:
+    """What makes the frequencies' squares add up to the pixels' squares."""
+    down = torch.full((side, 1), (2 / height) ** 0.5 / SCALE, dtype=torch.float64)
+    across = torch.full((1, side), (2 / width) ** 0.5 / SCALE, dtype=torch.float64)
+    down[0] /= 2**0.5
+    across[:, 0] /= 2**0.5
+    return down * across
+
+
+def cropped(stored: Tensor, pixels: int) -> Tensor:
+    """Images without `pixels` on each side, in their old size; as they are where little is left."""
+    height, width = stored.shape[2:]
+    if not pixels or min(height, width) < 4 * pixels:
+        return stored
+    inner = stored[:, :, pixels:-pixels, pixels:-pixels]
+    parts = [
+        interpolate(part.float(), (height, width), mode="bilinear")
+        for part in torch.split(inner, AT_ONCE)
+    ]
+    return torch.cat(parts).round().to(torch.uint8)
+
+
+def close_side(height: int, width: int) -> int:
+    """How many frequencies are low: two thirds of the smaller side's at most."""
+    return max(2, min(CLOSE, 2 * min(height, width) // 3))
+
+
+def _batches(stored: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Where each batch begins and its images, the last filled up with black ones.
+
+    Batches are whole, because the last bit of a matrix product may depend on the rows beside it.
+    """
+    for start in range(0, len(stored), BATCH_SIZE):
+        part = stored[start : start + BATCH_SIZE]
+        black = part.new_zeros(BATCH_SIZE - len(part), *part.shape[1:])
+        yield start, torch.cat([part, black])
+
+
+@torch.inference_mode()
+def features_of(stored: Tensor, extractor: Extractor) -> Tensor:
+    """The features of images, float32 (N, D)."""
+    decode = ImageModality().decode
+    found = [extractor.features(decode(part)).float().cpu() for _, part in _batches(stored)]
+    return torch.cat(found)[: len(stored)].clone()
+
+
+def _required(extractor: Extractor | None) -> Extractor:
+    if extractor is None:
+        raise ModelError(
+            "Nearest training images are looked for in the features of an extractor, and there is "
+            "none",
+            "Name a model of the family classifier as evaluation.extractor",
+        )
+    return extractor
