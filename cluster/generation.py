@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import os
-import secrets
 import shutil
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,26 +14,28 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from pydantic import ValidationError
 
 from aigc.data.catalog import Dataset, publish
-from aigc.data.files import fsync, put_if_absent, unwritable, write_json
+from aigc.data.files import put_if_absent, write_json, write_text
 from aigc.data.manifest import MANIFEST, Manifest, Shard, read_manifest
 from aigc.data.reader import ShardReader
 from aigc.data.shards import shard_of, write_shard
 from aigc.data.storage import Location
-from aigc.errors import ArtifactCorrupt, ShardCorrupt
+from aigc.errors import DataError, ShardCorrupt
+from aigc.generation.finishing import finished, published_schema
 from aigc.generation.plan import GENERATED, Plan
-from aigc.generation.sampling import generated_schema, shard_table
+from aigc.generation.sampling import shard_table
+from aigc.generation.selection import Selection
 from aigc.modalities import modality
-from aigc.models.artifact import load_model
-from aigc.models.contract import Model
+from cluster.candidates import Candidates, Chosen, Judges, ModelAt
 from cluster.code import require_same_code
+from cluster.commits import attempt_in, commit
 from cluster.logs import logged
 from cluster.places import Place
 from cluster.resources import Resources
 from cluster.workspace import RunFolder, Workspace, exclusive
 
-PLAN = "plan.json"
 QUARANTINED = "quarantined.json"
 """Beside the shards of a dataset that did not pass its gates; readers follow manifest.json only."""
 
@@ -45,45 +44,53 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ShardRequest:
-    """One shard to make. Plain data: it travels between processes."""
+    """One shard to make, of the samples that were `chosen`, or of all that the plan says. Plain
+    data: it travels between processes."""
 
     plan: Plan
     number: int
-    model: Path
+    model: ModelAt
     attempts: Path
     target: Path
-    use_gpu: bool
+    chosen: Chosen | None = None
+
+    @property
+    def count(self) -> int:
+        """How many samples it has."""
+        return len(self.chosen.attempts if self.chosen else self.plan.samples(self.number))
+
+    def table(self) -> pa.Table:
+        """The samples, made now unless they were made before as candidates."""
+        if self.chosen is not None:
+            return self.chosen.table()
+        return shard_table(self.model.load(), self.plan, self.plan.samples(self.number))
 
 
 def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
-    """Make one shard and commit it; if another attempt was first, its shard stands.
+    """Make one shard, labelled, and commit it; if another attempt was first, its shard stands.
 
-    Raises ArtifactCorrupt, WorkspaceUnwritable.
+    Raises ArtifactCorrupt, Unlabelled, WorkspaceUnwritable.
     """
-    plan, samples = request.plan, request.plan.samples(request.number)
-    require_same_code(plan.code)
+    require_same_code(request.plan.code)
     path = f"shards/{GENERATED}-{request.number:05d}.parquet"
     committed = request.target / path
-    if not _is_whole(request.target, path, plan, samples):
+    if not _is_whole(request.target, path, request):
         committed.unlink(missing_ok=True)
-        model = _model(request.model, plan.model.digest, request.use_gpu)
-        attempt = request.attempts / secrets.token_hex(8)
-        write_shard(attempt, path, GENERATED, shard_table(model, plan, samples))
-        _commit(attempt / path, committed)
-        log.info("made %s, samples %d to %d", path, samples[0], samples[-1])
-        shutil.rmtree(attempt, ignore_errors=True)
+        with attempt_in(request.attempts) as attempt:
+            write_shard(attempt, path, GENERATED, finished(request.table(), request.plan))
+            commit(attempt / path, committed)
+        log.info("made %s of %d samples", path, request.count)
     return request.number, shard_of(request.target, path, GENERATED)
 
 
-def _is_whole(target: Path, path: str, plan: Plan, samples: range) -> bool:
+def _is_whole(target: Path, path: str, request: ShardRequest) -> bool:
     """Whether the shard is there already and can be read: what a crash or a copy left may not."""
     if not (target / path).exists():
         return False
     try:
         shard = shard_of(target, path, GENERATED)
-        types = {field.name: str(field.type) for field in generated_schema(plan.layout)}
-        reader = ShardReader(Location(target.as_uri()), shard, types)
-        if shard.records != len(samples):
+        reader = ShardReader(Location(target.as_uri()), shard, _columns(request.plan))
+        if shard.records != request.count:
             return False
         for row_group in range(len(shard.row_groups)):
             deque(reader.read(row_group), maxlen=0)
@@ -93,27 +100,9 @@ def _is_whole(target: Path, path: str, plan: Plan, samples: range) -> bool:
     return True
 
 
-@functools.lru_cache(maxsize=1)
-def _model(folder: Path, digest: str, use_gpu: bool) -> Model:
-    """The planned model, loaded once for all shards of this process."""
-    artifact = load_model(folder)
-    if artifact.digest != digest:
-        raise ArtifactCorrupt(
-            f"{folder} is not the model of the plan", "Remove the folder and submit the spec again"
-        )
-    return artifact.model.to("cuda" if use_gpu else "cpu")
-
-
-def _commit(finished: Path, committed: Path) -> None:
-    """Give a finished shard its name, unless another attempt's shard has it already."""
-    try:
-        committed.parent.mkdir(parents=True, exist_ok=True)
-        os.link(finished, committed)
-        fsync(committed.parent)
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise unwritable(committed, error) from error
+def _columns(plan: Plan) -> dict[str, str]:
+    """The types of a shard's columns by their names."""
+    return {field.name: str(field.type) for field in published_schema(plan)}
 
 
 @dataclass(frozen=True)
@@ -134,6 +123,24 @@ class Generation:
         """NAME@VERSION of the dataset."""
         return f"{self.plan.dataset}@{self.plan.version}"
 
+    @classmethod
+    def pinned(cls, plan: Plan, workspace: Workspace, run: RunFolder) -> Generation:
+        """The generation of that plan, or of the one that an earlier attempt has written down where
+        nothing has changed since but what samples are compared with. Raises DataError."""
+        put_if_absent(run.plan, plan.model_dump_json(indent=2) + "\n")
+        try:
+            first = Plan.model_validate_json(run.plan.read_bytes())
+        except ValidationError as error:
+            raise DataError(
+                f"{run.plan} is no plan: {error.errors()[0]['msg']}",
+                "Remove it, and submit the spec again",
+            ) from error
+        if first.model_copy(update={"screening": plan.screening}) == plan:
+            return cls(first, workspace, run)
+        # Of other code, whose samples may be others: it is another dataset.
+        write_text(run.plan, plan.model_dump_json(indent=2) + "\n")
+        return cls(plan, workspace, run)
+
     def published(self) -> Dataset | None:
         """This plan's dataset, if it is there for everyone to see."""
         if not (self.folder / MANIFEST).exists():
@@ -144,39 +151,59 @@ class Generation:
         """Hold the dataset's folder: other submissions may have the same plan, and other gates."""
         return exclusive(self.folder / ".lock")
 
-    def fill(self, place: Place, resources: Resources, progress: Callable[[int], None]) -> Dataset:
-        """Make every shard; `progress` hears how many samples are there. Not published yet."""
-        put_if_absent(self.run.path / PLAN, self.plan.model_dump_json(indent=2) + "\n")
+    def choose(
+        self,
+        judges: Judges,
+        place: Place,
+        resources: Resources,
+        progress: Callable[[int], None],
+    ) -> tuple[Selection, list[Chosen]]:
+        """Make candidates, and choose the samples of each shard among them."""
+        model, datasets = self._model(resources), self.workspace.datasets
+        candidates = Candidates(self.plan, self.run, datasets, model, judges)
+        return candidates.choose(place, resources, progress)
+
+    def fill(
+        self,
+        place: Place,
+        resources: Resources,
+        progress: Callable[[int], None],
+        chosen: Sequence[Chosen] = (),
+        screened: Mapping[str, float] | None = None,
+    ) -> Dataset:
+        """Make every shard, of the samples that were `chosen` if they are `screened`, with those
+        figures. Not published yet; `progress` hears how many samples are there."""
+        samples: Sequence[Chosen | None] = chosen or [None] * self.plan.shards
+        shared = (self._model(resources), self.run.attempts, self.folder)
         requests = [
-            ShardRequest(
-                self.plan,
-                number,
-                self.run.model,
-                self.run.attempts,
-                self.folder,
-                resources.gpus_per_worker > 0,
-            )
-            for number in range(self.plan.shards)
+            ShardRequest(self.plan, number, *shared, each) for number, each in enumerate(samples)
         ]
         shards, made = dict[int, Shard](), 0
         worker = logged(fill_shard, self.run.logs, "generation")
-        for number, shard in place.map(worker, requests, resources):
+        for number, shard in place.map(
+            worker, [each for each in requests if each.count], resources
+        ):
             shards[number] = shard
             made += shard.records
             progress(made)
         shutil.rmtree(self.run.attempts, ignore_errors=True)
-        return Dataset(self.folder, self._manifest([shards[number] for number in sorted(shards)]))
+        manifest = self._manifest([shards[number] for number in sorted(shards)], screened or {})
+        return Dataset(self.folder, manifest)
 
-    def _manifest(self, shards: list[Shard]) -> Manifest:
+    def _model(self, resources: Resources) -> ModelAt:
+        return ModelAt(self.run.model, self.plan.model.digest, resources.gpus_per_worker > 0)
+
+    def _manifest(self, shards: list[Shard], screened: Mapping[str, float]) -> Manifest:
         plan = self.plan
+        source = {"submission": self.run.submission, "plan": plan.model_dump(mode="json")}
         return Manifest(
             name=plan.dataset,
             version=plan.version,
             created=datetime.now(UTC).isoformat(timespec="milliseconds"),
             layout=plan.layout,
-            columns={field.name: str(field.type) for field in generated_schema(plan.layout)},
+            columns=_columns(plan),
             shards=tuple(shards),
-            source={"submission": self.run.submission, "plan": plan.model_dump(mode="json")},
+            source=source | {"screening": dict(screened)},
         )
 
 
@@ -184,7 +211,7 @@ def check_samples(dataset: Dataset) -> dict[str, float]:
     """The figures that every generated dataset has, by reading it back.
 
     `blank`: share that holds one value throughout. `duplicate`: share that equals another sample.
-    Raises ShardCorrupt when a sample cannot be read at all.
+    With them are those of the screening. Raises ShardCorrupt when a sample cannot be read at all.
     """
     stored = dataset.records(GENERATED).stored
     blank = modality(dataset.manifest.layout.modality).is_blank(stored)
@@ -192,6 +219,7 @@ def check_samples(dataset: Dataset) -> dict[str, float]:
     return {
         "blank": blank.double().mean().item(),
         "duplicate": 1 - different / len(stored),
+        **dataset.manifest.source.get("screening", {}),
     }
 
 

@@ -1,4 +1,4 @@
-"""Lineage: from a sample back to all that it was made from, and from a dataset to what came of it.
+"""Lineage: from a dataset back to all that it was made from, and on to what came of it.
 
 The workspace knows datasets, plans and specs; MLflow knows runs and versions. What MLflow knows is
 missing, and nothing fails, where it does not answer.
@@ -11,13 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
 from mlflow.entities import Run
 
 from aigc.data.catalog import Dataset, list_datasets
-from aigc.data.shards import LABEL, SAMPLE, SEED
-from aigc.errors import DataError
-from aigc.generation.plan import GENERATED, ModelReference, Plan
+from aigc.generation.plan import ModelReference, Plan
 from cluster.errors import ModelNotFound
 from cluster.registry import ModelVersion, Registry, open_registry
 from cluster.tracking import EXPERIMENT, SUBMISSION_TAG, Tracking, answered
@@ -72,19 +69,6 @@ class Lineage:
         """What made a version, and from which data. Raises TrackingUnavailable."""
         origin = self._origin(version.submission, version.code)
         return {**asdict(origin), "run_id": version.run_id, "trained_on": version.trained_on}
-
-    def behind_sample(self, dataset: Dataset, sample: int) -> dict[str, Any]:
-        """Where a sample lies, its seed, and all that made it.
-
-        Raises DataError when there is no such sample, ShardCorrupt, TrackingUnavailable.
-        """
-        plan = plan_of(dataset)
-        if plan is None:
-            raise DataError(
-                f"{dataset.reference} was not generated here: its records have no origin",
-                "Ask without --sample, or name a dataset that a generate job has published",
-            )
-        return {**_found(dataset, plan, sample), "made_by": self.behind_dataset(dataset)}
 
     def after_dataset(self, dataset: Dataset) -> list[dict[str, Any]]:
         """Every training on a dataset, whether or not it ended well, the oldest first: the version
@@ -180,27 +164,3 @@ def plan_of(dataset: Dataset) -> Plan | None:
     """The plan by which a dataset was generated; None for an imported one."""
     plan = dataset.manifest.source.get("plan")
     return Plan.model_validate(plan, strict=False) if plan else None
-
-
-def _found(dataset: Dataset, plan: Plan, sample: int) -> dict[str, Any]:
-    """A sample's place and seed, read from the shard that the plan puts it in."""
-    if not 0 <= sample < plan.count:
-        raise DataError(
-            f"{dataset.reference} has no sample {sample}", f"They are 0 to {plan.count - 1}"
-        )
-    shard = dataset.manifest.shards[sample // plan.shard_size]
-    one = Dataset(dataset.folder, dataset.manifest.model_copy(update={"shards": (shard,)}))
-    columns = [SAMPLE, SEED, *([LABEL] if plan.layout.labels else [])]
-    first = 0
-    for batch in one.read(GENERATED, columns):
-        row = pc.index(batch.column(SAMPLE), sample).as_py()
-        if row >= 0:
-            record = {name: batch.column(name)[row].as_py() for name in columns}
-            named = {LABEL: plan.layout.labels[record[LABEL]]} if LABEL in record else {}
-            where = {"dataset": dataset.reference, "shard": shard.path, "row": first + row}
-            return {**record, **named, **where}
-        first += len(batch)
-    raise DataError(
-        f"sample {sample} is not where the plan of {dataset.reference} puts it",
-        f"See what is wrong: aigc data verify {dataset.reference}",
-    )

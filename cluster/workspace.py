@@ -197,6 +197,21 @@ class RunFolder:
         """What workers write before it is committed."""
         return self.path / "attempts"
 
+    @property
+    def candidates(self) -> Path:
+        """Samples of a generation, among which its dataset's are chosen."""
+        return self.path / "candidates"
+
+    @property
+    def memory(self) -> Path:
+        """What the model of a generation was trained on, as its samples are compared with it."""
+        return self.path / "memory"
+
+    @property
+    def plan(self) -> Path:
+        """The plan of a generation, JSON."""
+        return self.path / "plan.json"
+
     @contextlib.contextmanager
     def locked(self, wait: bool = False, patience: float = REAPING_SECONDS) -> Iterator[None]:
         """Hold the submission: attempts of one submission never run side by side.

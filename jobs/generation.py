@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,10 +14,12 @@ from aigc.data.catalog import Dataset
 from aigc.generation.plan import GENERATED, ModelReference, Plan
 from aigc.modalities import modality
 from aigc.models.artifact import Artifact, load_model
+from cluster.candidates import Chosen
 from cluster.code import code_digest
+from cluster.errors import GateRefused
 from cluster.evaluation import Evaluation
 from cluster.generation import Generation, check_samples, publish_checked, quarantine
-from cluster.judgement import Verdict, judge
+from cluster.judgement import Gates, Verdict, judge
 from cluster.training import SHEET_RECORDS
 from jobs.evaluation import evaluate, tabulate
 from jobs.report.page import (
@@ -29,6 +31,7 @@ from jobs.report.page import (
     TrainingData,
     write_report,
 )
+from jobs.screening import Screen, prepare_screen, screening_figures
 from jobs.spec import Generate
 from jobs.submission import Attempt, Outcome
 
@@ -51,13 +54,20 @@ def run_generation(attempt: Attempt) -> Outcome:
     with _timed(seconds, "fetching the model"):
         attempt.session.registry.fetch(attempt.model, attempt.run.model)
         artifact = load_model(attempt.run.model)
-    generation = Generation(_plan(attempt, spec, artifact), attempt.session.workspace, attempt.run)
+    with _timed(seconds, "preparing the screen"):
+        screen = prepare_screen(attempt, spec, artifact.model.layout.modality)
+    plan = _plan(attempt, spec, artifact, screen)
+    generation = Generation.pinned(plan, attempt.session.workspace, attempt.run)
     with generation.held():
         if published := generation.published():
             attempt.session.reporter.say(f"{generation.reference} was published before")
             return _outcome(generation, _judge(attempt, spec, published))
-        with _timed(seconds, "generating"):
-            dataset = _fill(attempt, spec, generation)
+        figures, chosen = dict[str, float](), list[Chosen]()
+        if screen.pinned is not None:
+            with _timed(seconds, "making and screening candidates"):
+                figures, chosen = _choose(attempt, spec, generation, screen)
+        with _timed(seconds, "writing labelled shards" if chosen else "generating"):
+            dataset = _fill(attempt, spec, generation, chosen, figures)
         with _timed(seconds, "judging"):
             judged = _judge(attempt, spec, dataset)
         report = _report(attempt, artifact, generation.plan, judged, seconds)
@@ -84,7 +94,14 @@ def _judge(attempt: Attempt, spec: Generate, dataset: Dataset) -> Judged:
         figures |= evaluation.figures
         tabulate(attempt, evaluation)
     attempt.tracked.figures(figures, "generation")
-    return Judged(dataset, figures, evaluation, judge(figures, spec.gates, None))
+    return Judged(dataset, figures, evaluation, judge(figures, _gates(spec), None))
+
+
+def _gates(spec: Generate) -> Gates:
+    """What is asked, and that no sample is missing."""
+    if spec.screening is None:
+        return spec.gates
+    return Gates.model_validate({"missing": {"at_most": 0}, **spec.gates.model_dump(mode="json")})
 
 
 def _decide(attempt: Attempt, judged: Judged) -> None:
@@ -98,7 +115,7 @@ def _decide(attempt: Attempt, judged: Judged) -> None:
         attempt.session.reporter.say(f"quarantined {dataset.reference}: {judged.verdict}")
 
 
-def _plan(attempt: Attempt, spec: Generate, artifact: Artifact) -> Plan:
+def _plan(attempt: Attempt, spec: Generate, artifact: Artifact, screen: Screen) -> Plan:
     model = attempt.model
     return Plan(
         dataset=spec.publish.dataset,
@@ -109,13 +126,44 @@ def _plan(attempt: Attempt, spec: Generate, artifact: Artifact) -> Plan:
         shard_size=spec.shard_size,
         code=code_digest(),
         due=spec.due,
+        producer=spec.publish.producer,
+        screening=screen.pinned,
     )
 
 
-def _fill(attempt: Attempt, spec: Generate, generation: Generation) -> Dataset:
+def _choose(
+    attempt: Attempt, spec: Generate, generation: Generation, screen: Screen
+) -> tuple[dict[str, float], list[Chosen]]:
+    """The samples of each shard, and the figures of the screening. Raises GateRefused if there is
+    none."""
+    session, count = attempt.session, generation.plan.count
+    with session.reporter.progress(f"making candidates for {spec.name}", count) as progress:
+        where = session.place, spec.resources, progress.update
+        selection, chosen = generation.choose(screen.judges, *where)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in selection.reasons.items())
+    session.reporter.say(
+        f"{len(selection.accepted)} of {selection.made} candidates accepted"
+        + (f"; rejected: {reasons}" if reasons else "")
+    )
+    if not selection.accepted:
+        raise GateRefused(
+            f"none of {selection.made} candidates passed the screening: {reasons}",
+            f"Look at what {generation.plan.model} makes, or change screening; nothing was made",
+        )
+    return screening_figures(generation, selection), chosen
+
+
+def _fill(
+    attempt: Attempt,
+    spec: Generate,
+    generation: Generation,
+    chosen: Sequence[Chosen],
+    screened: Mapping[str, float],
+) -> Dataset:
     session, count = attempt.session, generation.plan.count
     with session.reporter.progress(f"generating {spec.name}", count) as progress:
-        return generation.fill(session.place, spec.resources, progress.update)
+        where = session.place, spec.resources, progress.update
+        return generation.fill(*where, chosen, screened)
 
 
 def _report(

@@ -69,7 +69,8 @@ class _Lines(Progress):
         if done < self.total and now - self._said < LINE_SECONDS:
             return
         self._said = now
-        left = (now - since) / (done - first) * (self.total - done) if done > first else None
+        missing = max(0, self.total - done)
+        left = (now - since) / (done - first) * missing if done > first else None
         eta = f", {left:.0f} s left" if left else ""
         message(f"{self.label}: {done}/{self.total}{eta}{f'  {note}' if note else ''}")
 

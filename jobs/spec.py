@@ -21,6 +21,7 @@ from aigc.config import Config
 from aigc.data.manifest import NAME, VERSION
 from aigc.data.stream import StreamConfig
 from aigc.errors import MetricUnknown
+from aigc.generation.labels.label import Text
 from aigc.metrics import likelihoods, needed, parse
 from aigc.models import FAMILIES, ModelConfig
 from aigc.training.config import TrainingConfig
@@ -34,6 +35,7 @@ from jobs.schedule.due import Due
 from jobs.source import Source, read, written
 
 GENERATION_FIGURES = ("blank", "duplicate")
+SCREENING_FIGURES = ("missing", "rejected", "copied", "repeated")
 """Figures that every generated dataset has, so that gates need not list them as metrics."""
 
 MAX_SHARDS = 10_000
@@ -44,6 +46,11 @@ TUNABLE = ("model", "training")
 
 DATASET = rf"{NAME}(@{VERSION})?"
 MODEL = rf"{NAME}@(champion|challenger|[1-9][0-9]*)"
+
+
+def _is_not_said(value: object) -> bool:
+    """Of a field that came later: specs without it keep their digests, and submissions their ids."""
+    return value is None or value == ""
 
 
 def _matching(pattern: str, message: str) -> AfterValidator:
@@ -135,9 +142,21 @@ class Registry(Config):
 
 
 class Publish(Config):
-    """The dataset that a generation becomes."""
+    """The dataset that a generation becomes, and whom its labels name as the producer."""
 
     dataset: Name
+    producer: Text = Field(default="", exclude_if=_is_not_said)
+
+
+class Screening(Config):
+    """What a sample has to pass to be in the dataset. One that is blank, copies what the model was
+    trained on (`memorisation`), or nearly repeats another one, of the last `nights` datasets too,
+    is made again from its next seed: at most `budget` times as many as were asked for.
+    """
+
+    memorisation: bool = True
+    nights: int = Field(default=7, ge=0, le=366)
+    budget: float = Field(default=0.1, ge=0, le=10)
 
 
 class _Job(Config):
@@ -271,6 +290,7 @@ class Generate(_Job):
     shard_size: int = Field(default=1000, gt=0)
     resources: Resources = Resources()
     evaluation: GenerationEvaluation = GenerationEvaluation()
+    screening: Screening | None = Field(default=None, exclude_if=_is_not_said)
     gates: Gates = Gates()
     publish: Publish
     due: Due = None
@@ -286,7 +306,8 @@ class Generate(_Job):
         if self.gates.better_than_champion:
             message = "has no use here, where the champion makes the samples: give a bound"
             yield ("gates", "better_than_champion"), message
-        yield from _unlisted(self.gates, ("gates",), self.evaluation, GENERATION_FIGURES)
+        measured = GENERATION_FIGURES + (SCREENING_FIGURES if self.screening else ())
+        yield from _unlisted(self.gates, ("gates",), self.evaluation, measured)
 
 
 def _unlisted(

@@ -262,11 +262,13 @@ def _dataset_reference(spec: Spec, model: ModelVersion | None) -> tuple[FieldPat
     """
     if not isinstance(spec, Generate):
         return ("data", "dataset"), spec.data.dataset
-    if not spec.evaluation.metrics:
+    remembers = spec.screening is not None and spec.screening.memorisation
+    if not spec.evaluation.metrics and not remembers:
         return (), None
     if spec.evaluation.data is not None:
         return ("evaluation", "data", "dataset"), spec.evaluation.data.dataset
-    return ("evaluation", "metrics"), model.dataset if model is not None else None
+    field = ("evaluation", "metrics") if spec.evaluation.metrics else ("screening", "memorisation")
+    return field, model.dataset if model is not None else None
 
 
 def _inabilities(

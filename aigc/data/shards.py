@@ -16,11 +16,16 @@ from aigc.data.manifest import Shard
 from aigc.layout import Layout
 from aigc.modalities import modality
 
-LABEL, SAMPLE, SEED = "label", "sample", "seed"
+LABEL, SAMPLE, SEED, ATTEMPT = "label", "sample", "seed", "attempt"
 PROVENANCE = pa.schema(
-    [pa.field(SAMPLE, pa.int64(), nullable=False), pa.field(SEED, pa.int64(), nullable=False)]
+    [
+        pa.field(SAMPLE, pa.int64(), nullable=False),
+        pa.field(SEED, pa.int64(), nullable=False),
+        pa.field(ATTEMPT, pa.int32(), nullable=False),
+    ]
 )
-"""Columns of a generated dataset beside its content: the sample's id, and its seed."""
+"""Columns of a generated dataset beside its content: the sample's id, its seed, and how many seeds
+before that one gave what was rejected."""
 
 ROW_GROUP_RECORDS = 1024
 ROW_GROUP_BYTES = 4 * 2**20

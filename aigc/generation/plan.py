@@ -34,11 +34,25 @@ class ModelReference(Config):
         return f"{self.name}@{self.version}"
 
 
+class Screening(Config):
+    """What a sample has to pass to be in the dataset, beside not being blank.
+
+    `memory` is the digest of what the model was trained on, which none may copy; None where that is
+    not looked at. `earlier` are the datasets, NAME@VERSION, of which none may nearly repeat a
+    sample. `budget` is how many samples may be made in the place of rejected ones.
+    """
+
+    memory: str | None = None
+    earlier: tuple[str, ...] = ()
+    budget: int = Field(ge=0)
+
+
 class Plan(Config):
     """What a generation makes. Written once, before the first sample; never changed.
 
     `code` is the digest of the code that makes it: another version may make other bytes. `due` is
-    when a schedule asked for it: every tick's dataset is a version of its own.
+    when a schedule asked for it: every tick's dataset is a version of its own. `producer` is named
+    in the label of each sample.
     """
 
     format: Literal[1] = 1
@@ -52,6 +66,8 @@ class Plan(Config):
     code: str
     # Absent where there is none, so that the versions of such plans stay what they are.
     due: str | None = Field(default=None, exclude_if=lambda due: due is None)
+    producer: str = Field(default="", exclude_if=lambda producer: not producer)
+    screening: Screening | None = Field(default=None, exclude_if=lambda found: found is None)
 
     @property
     def digest(self) -> str:
@@ -73,10 +89,13 @@ class Plan(Config):
         start = shard * self.shard_size
         return range(start, min(start + self.shard_size, self.count))
 
-    def sample_seed(self, sample: int) -> int:
-        """The seed of a sample; of every tick of a schedule they are others."""
+    def sample_seed(self, sample: int, attempt: int = 0) -> int:
+        """The seed of a sample; of every tick of a schedule they are others.
+
+        An `attempt` comes after so many whose samples were rejected.
+        """
         seed = self.seed if self.due is None else derive(self.seed, "due", self.due)
-        return sample_seed(seed, sample)
+        return sample_seed(derive(seed, "attempt", attempt) if attempt else seed, sample)
 
     def label(self, sample: int) -> int | None:
         """The class asked for; None when the dataset has no labels."""

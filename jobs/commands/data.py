@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.commands.explain import explain, lineage_of
 from jobs.console import Output, message, output_option, show_list, show_one
 from jobs.invocation import Invocation
 from jobs.progress import Reporter
@@ -15,8 +16,6 @@ from jobs.progress import Reporter
 if TYPE_CHECKING:
     from aigc.data.importers.importing import Format, Input, Map
     from aigc.data.importers.importing import Output as Result
-    from cluster.lineage import Lineage
-    from cluster.workspace import Workspace
 
 COLUMNS = ("dataset", "modality", "records", "splits", "bytes", "created")
 WORTH_WATCHING = 8
@@ -66,7 +65,10 @@ def _classes(context: click.Context, option: click.Parameter, value: str | None)
 
 @click.group()
 def data() -> None:
-    """Import, adopt, list, show and verify datasets."""
+    """Import, adopt, list, show and verify datasets, and explain their samples."""
+
+
+data.add_command(explain)
 
 
 @data.command("import")
@@ -165,23 +167,17 @@ def list_(invocation: Invocation, output: Output) -> None:
 
 @data.command()
 @click.argument("dataset", metavar="NAME[@VERSION]")
-@click.option("--sample", type=int, metavar="ID", help="Trace one sample of a generated dataset.")
 @output_option
 @click.pass_obj
-def show(invocation: Invocation, dataset: str, sample: int | None, output: Output) -> None:
+def show(invocation: Invocation, dataset: str, output: Output) -> None:
     """Show what a dataset holds, what it was made from, and what came of it: every training on it,
     its model, and the datasets that the model made.
-
-    With --sample, show where that sample lies and what made it, back to the commit.
     """
     from aigc.data.catalog import find
 
     workspace = invocation.look()
     found = find(workspace.datasets, dataset)
-    lineage = _lineage(workspace)
-    if sample is not None:
-        show_one(lineage.behind_sample(found, sample), output)
-        return
+    lineage = lineage_of(workspace)
     manifest = found.manifest
     details = {
         "digest": manifest.digest,
@@ -266,18 +262,6 @@ def adopt(
     _warn_of_large_row_groups(dataset.manifest)
     message(f"adopted {dataset.reference}" if made else f"{dataset.reference} was there already")
     show_one(_summary(dataset), output)
-
-
-def _lineage(workspace: Workspace) -> Lineage:
-    """With what MLflow knows, or without it where it does not answer."""
-    from cluster.errors import TrackingUnavailable
-    from cluster.lineage import Lineage, open_lineage
-
-    try:
-        return open_lineage(workspace)
-    except TrackingUnavailable as error:
-        message(f"runs and versions are missing here: {error}")
-        return Lineage(workspace)
 
 
 def _summary(dataset: Any) -> dict[str, object]:

@@ -21,14 +21,14 @@ from aigc.layout import Layout
 from aigc.models import build
 from aigc.models.artifact import save_model
 from aigc.models.gan import GANConfig
+from cluster.candidates import ModelAt
 from cluster.code import code_digest
+from cluster.commits import commit
 from cluster.errors import CodeDiffers
 from cluster.generation import (
-    PLAN,
     QUARANTINED,
     Generation,
     ShardRequest,
-    _commit,
     check_samples,
     fill_shard,
     publish_checked,
@@ -62,9 +62,8 @@ def generation(workspace: Workspace) -> Generation:
 
 def request(generation: Generation, number: int = 0) -> ShardRequest:
     run = generation.run
-    return ShardRequest(
-        generation.plan, number, run.model, run.attempts, generation.folder, use_gpu=False
-    )
+    model = ModelAt(run.model, generation.plan.model.digest, use_gpu=False)
+    return ShardRequest(generation.plan, number, model, run.attempts, generation.folder)
 
 
 def filled(generation: Generation) -> Dataset:
@@ -119,7 +118,7 @@ def test_a_late_attempt_never_replaces_what_was_committed(tmp_path: Path) -> Non
     late, committed = tmp_path / "attempt", tmp_path / "committed"
     late.write_text("late")
     committed.write_text("first")
-    _commit(late, committed)
+    commit(late, committed)
 
     assert committed.read_text() == "first"
 
@@ -134,7 +133,8 @@ def test_the_same_plan_gives_the_same_bytes(generation: Generation, tmp_path: Pa
 def test_another_model_than_the_planned_one_is_refused(generation: Generation) -> None:
     other = build(CONFIG, LAYOUT, seed=2)
     save_model(generation.run.path / "other", other, CONFIG, {})
-    asked = replace(request(generation), model=generation.run.path / "other")
+    elsewhere = ModelAt(generation.run.path / "other", generation.plan.model.digest, use_gpu=False)
+    asked = replace(request(generation), model=elsewhere)
 
     with pytest.raises(ArtifactCorrupt, match="is not the model of the plan"):
         fill_shard(asked)
@@ -155,7 +155,6 @@ def test_filling_makes_every_shard_and_publishes_nothing(generation: Generation)
 
     assert heard == [20, 40, 50]
     assert [shard.records for shard in dataset.manifest.shards] == [20, 20, 10]
-    assert Plan.model_validate_json((generation.run.path / PLAN).read_text()) == generation.plan
     assert not generation.published()
     assert list_datasets(generation.workspace.datasets) == ([], [])
     assert not generation.run.attempts.exists()

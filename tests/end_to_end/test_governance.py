@@ -133,13 +133,15 @@ def test_a_champion_made_in_mlflow_itself_is_told_of(made: Path) -> None:
 
 
 def test_a_sample_is_traced_to_model_run_spec_and_data(made: Path) -> None:
-    sample = aigc(made, "data", "show", "three", "--sample", "25", "-o", "json").data
+    sample = aigc(made, "data", "explain", "three", "25", "-o", "json").data
     shard = pq.read_table(made / "datasets" / sample["dataset"].replace("@", "/") / sample["shard"])
     generation, training = sample["made_by"], sample["made_by"]["model_made_by"]
 
     assert shard.column("sample")[sample["row"]].as_py() == sample["sample"] == 25
     assert shard.column("seed")[sample["row"]].as_py() == sample["seed"]
     assert sample["label"] == "5"
+    assert sample["made_again"] == "the same, byte for byte"
+    assert sample["AIGC"]["ProduceID"] == f"{sample['dataset']}/25"
     assert generation["model"] == "tiny@3"
     assert training["trained_on"]["dataset"].startswith("digits@")
     assert len(training["trained_on"]["digest"]) == 64
@@ -151,11 +153,11 @@ def test_a_sample_is_traced_to_model_run_spec_and_data(made: Path) -> None:
         assert f"kind: {kind}" in Path(origin["spec"]).read_text()
         client.set_tag(origin["run_id"], "aigc.commit", "c0ffee")
         client.set_tag(origin["run_id"], "aigc.dirty", "false")
-    traced = aigc(made, "data", "show", "three", "--sample", "25", "-o", "json").data["made_by"]
+    traced = aigc(made, "data", "explain", "three", "25", "-o", "json").data["made_by"]
     assert (traced["commit"], traced["dirty"]) == ("c0ffee", False)
     assert traced["model_made_by"]["commit"] == "c0ffee"
-    assert "0 to 29" in aigc(made, "data", "show", "three", "--sample", "30", code=100).messages
-    assert "no origin" in aigc(made, "data", "show", "digits", "--sample", "0", code=100).messages
+    assert "0 to 29" in aigc(made, "data", "explain", "three", "30", code=100).messages
+    assert "no origin" in aigc(made, "data", "explain", "digits", "0", code=100).messages
 
 
 def test_a_dataset_is_followed_to_all_that_came_of_it(made: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pytest
@@ -30,7 +30,7 @@ MODELS = {
 }
 
 
-def made(model: Model, samples: range) -> Records:
+def made(model: Model, samples: Sequence[int]) -> Records:
     classes = model.layout.classes
     label: Callable[[int], int | None] = lambda i: i % classes if classes else None  # noqa: E731
     return make_samples(model, samples, lambda i: derive(7, "sample", i), label)
@@ -114,3 +114,50 @@ def test_a_shard_carries_each_samples_id_and_seed() -> None:
     assert table.column("sample").to_pylist() == list(range(200, 230))
     assert table.column("seed").to_pylist() == [asked.sample_seed(i) for i in range(200, 230)]
     assert table.column("label").to_pylist() == [i % 10 for i in range(200, 230)]
+
+
+def test_a_sample_does_not_depend_on_the_others_of_its_batch() -> None:
+    """Those that are made again stand beside whatever else was rejected."""
+    scattered = [7, 3 + BATCH, 3, 2 * BATCH + 7, 11]
+    for name, model in MODELS.items():
+        part = made(model, scattered)
+        assert torch.equal(part.stored, WHOLE[name].stored[torch.tensor(scattered)])
+
+
+class Cramped(torch.nn.Module):
+    """A model on a device whose memory holds so many samples at once."""
+
+    layout, noise_size = LAYOUT, 4
+
+    def __init__(self, room: int, broken: bool = False) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.room, self.broken, self.asked = room, broken, list[int]()
+
+    def sample(self, noise: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        self.asked.append(len(noise))
+        if len(noise) > self.room:
+            raise torch.OutOfMemoryError("there is no more")
+        made = noise[:, :1, None, None].tanh().expand(-1, 1, 8, 8).clone()
+        if self.broken:
+            made[0, 0, 3, 3] = torch.nan
+        return made
+
+
+def test_where_memory_is_short_the_batch_is_made_in_halves() -> None:
+    roomy, cramped = Cramped(1000), Cramped(70)
+    seeds: Callable[[int], int] = lambda i: derive(7, "sample", i)  # noqa: E731
+    wanted = make_samples(roomy, range(BATCH), seeds, lambda i: 0)  # type: ignore[arg-type]
+    halved = make_samples(cramped, range(BATCH), seeds, lambda i: 0)  # type: ignore[arg-type]
+
+    assert torch.equal(wanted.stored, halved.stored)
+    assert roomy.asked == [BATCH]
+    assert max(each for each in cramped.asked if each <= 70) == 63
+    with pytest.raises(torch.OutOfMemoryError):
+        make_samples(Cramped(0), range(3), seeds, lambda i: 0)  # type: ignore[arg-type]
+
+
+def test_what_is_no_number_is_a_blank_sample() -> None:
+    made = make_samples(Cramped(1000, broken=True), range(5), lambda i: i, lambda i: 0)  # type: ignore[arg-type]
+    assert made.stored[0].unique().tolist() == [0]
+    assert made.stored[1].unique().numel() == 1

@@ -1,0 +1,50 @@
+"""A shard as it is published: each sample with the hash of its media file, and with its label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from aigc.data.shards import SAMPLE
+from aigc.generation.labels.label import Label
+from aigc.generation.labels.tables import LABEL_FIELD, label_table, table_label
+from aigc.generation.media import MediaFile, media_files
+from aigc.generation.plan import Plan
+from aigc.generation.sampling import generated_schema
+from aigc.generation.scores import SCORES
+from aigc.modalities import modality
+
+MEDIA = pa.field("media_sha256", pa.binary(32), nullable=False)
+"""The hash of the media file of a sample, which can be made again from its record."""
+
+
+def published_schema(plan: Plan) -> pa.Schema:
+    """The columns of the dataset that a plan makes."""
+    scores = SCORES if plan.screening else ()
+    return pa.schema([*generated_schema(plan.layout), *scores, MEDIA, LABEL_FIELD])
+
+
+def finished(table: pa.Table, plan: Plan) -> pa.Table:
+    """The table of samples, labelled; each label was read back from the sample's media file.
+
+    Raises Unlabelled: without a label nothing is published.
+    """
+    hashes = [bytes.fromhex(file.sha256) for file in media(table, plan)]
+    labelled = label_table(table.append_column(MEDIA, pa.array(hashes, MEDIA.type)), label(plan))
+    table_label(labelled)
+    return labelled
+
+
+def media(table: pa.Table, plan: Plan) -> Iterator[MediaFile]:
+    """The media file of each sample of the table, with its label inside."""
+    content = modality(plan.layout.modality)
+    column = table.column(content.column_name).combine_chunks()
+    stored = content.from_column(column, plan.layout)
+    labels = (label(plan).of_sample(sample) for sample in table.column(SAMPLE).to_pylist())
+    return media_files(stored, plan.layout, labels)
+
+
+def label(plan: Plan) -> Label:
+    """The label of the dataset that a plan makes."""
+    return Label.of_dataset(plan.producer, f"{plan.dataset}@{plan.version}")

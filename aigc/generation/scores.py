@@ -1,0 +1,78 @@
+"""What is found out about candidates, beside each of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from aigc.generation.screening import Memory, Nearest, fingerprints, thumbnails
+from aigc.generation.selection import Findings, Looks
+from aigc.layout import Layout
+from aigc.metrics.features import Extractor
+from aigc.modalities import modality
+
+FINGERPRINT, THUMBNAIL = "fingerprint", "thumbnail"
+"""Columns of a screened dataset: what a sample looks like, for later ones to be compared with."""
+NEIGHBOUR, DISTANCE = "neighbour", "distance"
+"""The row of the nearest record of the training split, and how far that is; −1 and NaN where that
+was not looked at."""
+BLANK, COPIED = "blank", "copied"
+"""Columns of candidates: whether that speaks against them."""
+FLAGS = (BLANK, COPIED)
+SCORES = (
+    pa.field(FINGERPRINT, pa.int64(), nullable=False),
+    pa.field(THUMBNAIL, pa.binary(), nullable=False),
+    pa.field(NEIGHBOUR, pa.int64(), nullable=False),
+    pa.field(DISTANCE, pa.float32(), nullable=False),
+)
+"""The columns of a screened dataset."""
+
+
+def scored(
+    table: pa.Table, layout: Layout, memory: Memory | None, extractor: Extractor | None
+) -> pa.Table:
+    """The table of samples with what is found out about each.
+
+    `memory` is of what the model was trained on, seen by `extractor`, which text needs none of.
+    """
+    stored = _stored(table, layout)
+    nearest = memory.nearest(stored, extractor) if memory else _nobody(len(stored))
+    columns = {
+        FINGERPRINT: fingerprints(stored, layout).numpy(),
+        # Of no fixed width, because of text there is none, and Parquet has no values of no width.
+        THUMBNAIL: [each.tobytes() for each in thumbnails(stored, layout).numpy()],
+        NEIGHBOUR: nearest.index.numpy(),
+        DISTANCE: nearest.distance.numpy(),
+        BLANK: modality(layout.modality).is_blank(stored).numpy(),
+        COPIED: nearest.copied.numpy(),
+    }
+    flags = (pa.field(name, pa.bool_(), nullable=False) for name in FLAGS)
+    for field in (*SCORES, *flags):
+        table = table.append_column(field, pa.array(columns[field.name], field.type))
+    return table
+
+
+def findings(table: pa.Table) -> Findings:
+    """What speaks against each row of a table with those columns."""
+    blank, copied = (torch.from_numpy(table.column(name).to_numpy().copy()) for name in FLAGS)
+    return Findings(blank, copied, looks(table))
+
+
+def looks(table: pa.Table) -> Looks:
+    """What the samples of a table with those columns look like."""
+    prints = torch.from_numpy(table.column(FINGERPRINT).to_numpy().copy())
+    content = np.frombuffer(b"".join(table.column(THUMBNAIL).to_pylist()), dtype=np.uint8)
+    width = len(content) // max(1, len(prints))
+    return Looks(prints, torch.from_numpy(content.reshape(len(prints), width).copy()))
+
+
+def _stored(table: pa.Table, layout: Layout) -> Tensor:
+    content = modality(layout.modality)
+    return content.from_column(table.column(content.column_name).combine_chunks(), layout)
+
+
+def _nobody(count: int) -> Nearest:
+    nowhere, far = torch.full((count,), -1), torch.full((count,), torch.nan)
+    return Nearest(nowhere, far, torch.zeros(count, dtype=torch.bool))

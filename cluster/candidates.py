@@ -1,0 +1,230 @@
+"""Candidates for a generated dataset: made on a place, each file committed once, and chosen from.
+
+candidates/VERSION/00-00003.parquet     the first attempt at the samples of shard 3
+candidates/VERSION/01-00000.parquet     the second attempt at the first samples that were rejected
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aigc.data.catalog import find
+from aigc.data.files import fsync
+from aigc.data.shards import ATTEMPT, SAMPLE
+from aigc.errors import ArtifactCorrupt, ModelError
+from aigc.generation.plan import GENERATED, Plan
+from aigc.generation.sampling import shard_table
+from aigc.generation.scores import FINGERPRINT, FLAGS, THUMBNAIL, findings, looks, scored
+from aigc.generation.screening import Memory
+from aigc.generation.selection import Findings, Looks, Selection, choose
+from aigc.models.artifact import load_model
+from aigc.models.classifier import Classifier
+from aigc.models.contract import Model
+from aigc.training.tensors import require_whole
+from cluster.code import require_same_code
+from cluster.commits import attempt_in, commit
+from cluster.logs import logged
+from cluster.places import Place
+from cluster.resources import Resources
+from cluster.workspace import RunFolder
+
+
+@dataclass(frozen=True)
+class ModelAt:
+    """The planned model, where every worker finds it. Plain data: it travels between processes."""
+
+    folder: Path
+    digest: str
+    use_gpu: bool
+
+    def load(self) -> Model:
+        """The model, once for all that this process makes. Raises ArtifactCorrupt."""
+        return _loaded(self)
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What candidates are looked at with: the memory of what the model was trained on, and the
+    extractor that sees it, each in its folder; None where it is not needed."""
+
+    memory: Path | None = None
+    extractor: Path | None = None
+
+    def load(self) -> tuple[Memory | None, Classifier | None]:
+        """Both, once for all that this process looks at. Raises ArtifactCorrupt, ModelError."""
+        return _judges(self)
+
+
+@dataclass(frozen=True)
+class MemoryRequest:
+    """Whose training split is to be remembered, seen by the extractor in a folder, and where."""
+
+    datasets: Path
+    dataset: str
+    extractor: Path | None
+    target: Path
+
+
+def remember(request: MemoryRequest) -> str:
+    """Write down what a model was trained on, to compare samples with it, unless that was done
+    before; the digest of what is written."""
+    with suppress(ArtifactCorrupt):
+        return require_whole(request.target)
+    dataset = find(request.datasets, request.dataset)
+    _, extractor = Judges(None, request.extractor).load()
+    memory = Memory.of(dataset.records("train").stored, dataset.manifest.layout, extractor)
+    return memory.save(request.target)
+
+
+@dataclass(frozen=True)
+class CandidatesRequest:
+    """One file of candidates: an attempt at some samples."""
+
+    plan: Plan
+    attempt: int
+    samples: Sequence[int]
+    model: ModelAt
+    judges: Judges
+    attempts: Path
+    target: Path
+
+
+def make_candidates(request: CandidatesRequest) -> int:
+    """Make candidates, look at them, and commit them; how many there are.
+
+    If another process was first, its file stands. Raises ArtifactCorrupt, WorkspaceUnwritable.
+    """
+    require_same_code(request.plan.code)
+    if not _is_whole(request.target, len(request.samples)):
+        request.target.unlink(missing_ok=True)
+        model, judges = request.model.load(), request.judges.load()
+        table = shard_table(model, request.plan, request.samples, request.attempt)
+        table = scored(table, request.plan.layout, *judges)
+        with attempt_in(request.attempts) as folder:
+            pq.write_table(table, folder / "candidates", write_page_checksum=True)
+            fsync(folder / "candidates")
+            commit(folder / "candidates", request.target)
+    return len(request.samples)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The samples of one shard: of each the accepted attempt, and the files that hold them."""
+
+    attempts: Mapping[int, int]
+    files: tuple[Path, ...]
+
+    def table(self) -> pa.Table:
+        """The samples in their order, with what was found out about them."""
+        tables = (pq.read_table(file, page_checksum_verification=True) for file in self.files)
+        candidates = pa.concat_tables(tables).drop_columns(list(FLAGS))
+        ids = candidates.column(SAMPLE).to_pylist()
+        made = zip(ids, candidates.column(ATTEMPT).to_pylist(), strict=True)
+        rows = [row for row, (sample, n) in enumerate(made) if self.attempts.get(sample) == n]
+        return candidates.take(pa.array(sorted(rows, key=lambda row: ids[row])))
+
+
+class Candidates:
+    """The candidates of a plan, in the folder of the run."""
+
+    def __init__(
+        self, plan: Plan, run: RunFolder, datasets: Path, model: ModelAt, judges: Judges
+    ) -> None:
+        self._plan, self._run, self._datasets = plan, run, datasets
+        self._model, self._judges = model, judges
+        self._folder = run.candidates / plan.version
+        self._holders = dict[tuple[int, int], Path]()
+
+    def choose(
+        self, place: Place, resources: Resources, progress: Callable[[int], None]
+    ) -> tuple[Selection, list[Chosen]]:
+        """The selection, and the samples of each shard; `progress` hears how many candidates there
+        are."""
+        made = 0
+        worker = logged(make_candidates, self._run.logs, "generation")
+
+        def look(attempt: int, samples: Sequence[int]) -> Findings:
+            nonlocal made
+            requests = self._requests(attempt, samples)
+            for count in place.map(worker, requests, resources):
+                made += count
+                progress(made)
+            columns = [*FLAGS, FINGERPRINT, THUMBNAIL]
+            files = (pq.read_table(request.target, columns=columns) for request in requests)
+            return findings(pa.concat_tables(files))
+
+        screening = self._plan.screening
+        assert screening is not None, "only what is screened has candidates"
+        earlier = self._earlier(screening.earlier)
+        selection = choose(self._plan.count, screening.budget, earlier, look)
+        return selection, [self._chosen(shard, selection) for shard in range(self._plan.shards)]
+
+    def _requests(self, attempt: int, samples: Sequence[int]) -> list[CandidatesRequest]:
+        size, requests = self._plan.shard_size, list[CandidatesRequest]()
+        for part, start in enumerate(range(0, len(samples), size)):
+            target = self._folder / f"{attempt:02d}-{part:05d}.parquet"
+            mine = samples[start : start + size]
+            self._holders |= {(sample, attempt): target for sample in mine}
+            shared = (self._model, self._judges, self._run.attempts, target)
+            requests.append(CandidatesRequest(self._plan, attempt, mine, *shared))
+        return requests
+
+    def _chosen(self, shard: int, selection: Selection) -> Chosen:
+        samples = self._plan.samples(shard)
+        attempts = {
+            sample: selection.accepted[sample] for sample in samples if sample in selection.accepted
+        }
+        files = dict.fromkeys(self._holders[each] for each in attempts.items())
+        return Chosen(attempts, tuple(files))
+
+    def _earlier(self, references: Sequence[str]) -> Looks | None:
+        """What the samples of earlier datasets look like.
+
+        Raises DatasetNotFound: without one of them other samples would be chosen.
+        """
+        batches = [
+            batch
+            for reference in references
+            for batch in find(self._datasets, reference).read(GENERATED, [FINGERPRINT, THUMBNAIL])
+        ]
+        return looks(pa.Table.from_batches(batches)) if batches else None
+
+
+def _is_whole(file: Path, count: int) -> bool:
+    """Whether a file of so many candidates is there and can be read."""
+    try:
+        return len(pq.read_table(file, page_checksum_verification=True)) == count
+    except (OSError, ValueError, pa.ArrowException):
+        return False
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(model: ModelAt) -> Model:
+    artifact = load_model(model.folder)
+    if artifact.digest != model.digest:
+        raise ArtifactCorrupt(
+            f"{model.folder} is not the model of the plan",
+            "Remove the folder and submit the spec again",
+        )
+    return artifact.model.to("cuda" if model.use_gpu else "cpu")
+
+
+@functools.lru_cache(maxsize=1)
+def _judges(judges: Judges) -> tuple[Memory | None, Classifier | None]:
+    memory = Memory.load(judges.memory) if judges.memory else None
+    if judges.extractor is None:
+        return memory, None
+    extractor = load_model(judges.extractor).model
+    if not isinstance(extractor, Classifier):
+        raise ModelError(
+            f"{judges.extractor} is no classifier",
+            "Name a model of the family classifier as evaluation.extractor",
+        )
+    return memory, extractor

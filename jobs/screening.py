@@ -1,0 +1,71 @@
+"""What the samples of a generation are screened with, and what came of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from aigc.data.catalog import list_versions
+from aigc.generation import plan as planned
+from aigc.generation.scores import FINGERPRINT
+from aigc.generation.selection import Selection
+from cluster.candidates import Judges, MemoryRequest, remember
+from cluster.generation import Generation
+from cluster.logs import logged
+from jobs.spec import Generate
+from jobs.submission import Attempt
+
+SEEN_BY_EXTRACTOR = ("image",)
+"""Modalities whose samples an extractor has to see to be compared."""
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What is pinned in the plan, and what samples are looked at with."""
+
+    pinned: planned.Screening | None
+    judges: Judges
+
+
+def prepare_screen(attempt: Attempt, spec: Generate, modality: str) -> Screen:
+    """Write down what the model was trained on, and name the nights that are not to be repeated."""
+    if spec.screening is None:
+        return Screen(None, Judges())
+    judges, digest = Judges(), None
+    if spec.screening.memorisation:
+        extractor = attempt.extractor() if modality in SEEN_BY_EXTRACTOR else None
+        judges = Judges(attempt.run.memory, extractor)
+        digest = _remembered(attempt, judges)
+    pinned = planned.Screening(
+        memory=digest,
+        earlier=_earlier(attempt, spec, spec.screening.nights),
+        budget=math.ceil(spec.screening.budget * spec.count),
+    )
+    return Screen(pinned, judges)
+
+
+def screening_figures(generation: Generation, selection: Selection) -> dict[str, float]:
+    """`rejected`, and of it `copied` and `repeated`: shares of the candidates. `missing`: share of
+    the planned samples that the budget did not suffice for."""
+    reasons, made = selection.reasons, selection.made
+    return {
+        "rejected": len(selection.rejected) / made,
+        "copied": reasons.get("copied", 0) / made,
+        "repeated": reasons.get("repeated", 0) / made,
+        "missing": 1 - len(selection.accepted) / generation.plan.count,
+    }
+
+
+def _remembered(attempt: Attempt, judges: Judges) -> str:
+    datasets, dataset = attempt.session.workspace.datasets, attempt.dataset.reference
+    request = MemoryRequest(datasets, dataset, judges.extractor, attempt.run.memory)
+    one = attempt.spec.resources.model_copy(update={"workers": 1})
+    worker = logged(remember, attempt.run.logs, "generation")
+    return next(attempt.session.place.map(worker, [request], one))
+
+
+def _earlier(attempt: Attempt, spec: Generate, nights: int) -> tuple[str, ...]:
+    """The last datasets of the same name that were screened."""
+    versions = list_versions(attempt.session.workspace.datasets, spec.publish.dataset)
+    screened = [each for each in versions if FINGERPRINT in each.manifest.columns]
+    return tuple(each.reference for each in screened[-nights:] if nights)

@@ -1,0 +1,91 @@
+"""Which candidates are in a dataset: the first of each sample that nothing speaks against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aigc.generation.selection import Findings, Looks, Rejected, choose
+from aigc.seeding import derive
+
+
+def looks(prints: Sequence[int]) -> Looks:
+    return Looks(torch.tensor(prints, dtype=torch.int64), torch.empty(len(prints), 0).byte())
+
+
+def apart(sample: int, attempt: int) -> int:
+    """Fingerprints that no two candidates nearly share."""
+    return derive(sample, attempt)
+
+
+def looking(
+    blank: set[tuple[int, int]] = frozenset(),  # type: ignore[assignment]
+    copied: set[tuple[int, int]] = frozenset(),  # type: ignore[assignment]
+    prints: Callable[[int, int], int] = apart,
+) -> Callable[[int, Sequence[int]], Findings]:
+    def look(attempt: int, samples: Sequence[int]) -> Findings:
+        return Findings(
+            torch.tensor([(sample, attempt) in blank for sample in samples]),
+            torch.tensor([(sample, attempt) in copied for sample in samples]),
+            looks([prints(sample, attempt) for sample in samples]),
+        )
+
+    return look
+
+
+def test_what_nothing_speaks_against_is_taken_at_once() -> None:
+    selection = choose(20, 0, None, looking())
+    assert selection.accepted == dict.fromkeys(range(20), 0)
+    assert (selection.rejected, selection.made) == ((), 20)
+
+
+def test_what_is_rejected_is_made_again_from_its_next_seed() -> None:
+    selection = choose(5, 10, None, looking(blank={(1, 0), (1, 1)}, copied={(3, 0)}))
+    assert selection.accepted == {0: 0, 1: 2, 2: 0, 3: 1, 4: 0}
+    assert selection.rejected == (
+        Rejected(1, 0, "blank"),
+        Rejected(3, 0, "copied"),
+        Rejected(1, 1, "blank"),
+    )
+    assert selection.made == 8
+    assert selection.reasons == {"blank": 2, "copied": 1}
+
+
+def test_a_sample_that_repeats_an_accepted_or_an_earlier_one_is_rejected() -> None:
+    same = lambda sample, attempt: 7 if sample < 2 and attempt == 0 else apart(sample, attempt)  # noqa: E731
+    selection = choose(4, 4, None, looking(prints=same))
+    assert selection.rejected == (Rejected(1, 0, "repeated"),)
+
+    earlier = looks([apart(2, 0)])
+    selection = choose(4, 4, earlier, looking())
+    assert selection.rejected == (Rejected(2, 0, "repeated"),)
+    assert selection.accepted[2] == 1
+
+
+def test_what_the_budget_does_not_hold_is_missing() -> None:
+    always = {(2, attempt) for attempt in range(100)}
+    selection = choose(4, 3, None, looking(blank=always))
+    assert 2 not in selection.accepted
+    assert selection.made == 7
+    assert choose(4, 0, None, looking(blank=always)).made == 4
+
+
+@given(
+    st.integers(1, 40),
+    st.integers(0, 40),
+    st.sets(st.tuples(st.integers(0, 39), st.integers(0, 5))),
+    st.sets(st.tuples(st.integers(0, 39), st.integers(0, 5))),
+)
+def test_no_more_is_made_than_the_budget_holds_and_all_is_counted(
+    count: int, budget: int, blank: set[tuple[int, int]], copied: set[tuple[int, int]]
+) -> None:
+    selection = choose(count, budget, None, looking(blank, copied))
+    assert count <= selection.made <= count + budget
+    assert len(selection.accepted) + len(selection.rejected) == selection.made
+    assert list(selection.accepted) == sorted(selection.accepted)
+    assert not {*selection.accepted.items()} & (blank | copied)
+    again = {each.sample for each in selection.rejected}
+    assert again | selection.accepted.keys() == set(range(count))

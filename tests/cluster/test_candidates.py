@@ -1,0 +1,137 @@
+"""Candidates: made once, looked at, and chosen from; what was chosen is the dataset."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from aigc.data.catalog import Dataset
+from aigc.data.verification import verify
+from aigc.generation.plan import ModelReference, Plan, Screening
+from aigc.layout import Layout
+from aigc.models import build
+from aigc.models.artifact import save_model
+from aigc.models.gan import GANConfig
+from cluster.candidates import Judges
+from cluster.code import code_digest
+from cluster.generation import Generation, publish_checked
+from cluster.places import Here
+from cluster.resources import Resources
+from cluster.workspace import Workspace
+
+LAYOUT = Layout(modality="image", shape=(1, 8, 8), labels=tuple("0123456789"))
+CONFIG = GANConfig(latent_size=8, width=8)
+COUNT = 50
+
+
+def planned(workspace: Workspace, name: str, screening: Screening, seed: int = 3) -> Generation:
+    run = workspace.run(f"{name}-1")
+    digest = save_model(run.model, build(CONFIG, LAYOUT, seed=1), CONFIG, {})
+    plan = Plan(
+        dataset=name,
+        model=ModelReference(name="tiny", version=1, digest=digest),
+        layout=LAYOUT,
+        count=COUNT,
+        seed=seed,
+        shard_size=20,
+        code=code_digest(),
+        producer="us",
+        screening=screening,
+    )
+    return Generation.pinned(plan, workspace, run)
+
+
+def made(generation: Generation) -> Dataset:
+    selection, chosen = generation.choose(Judges(), Here(), Resources(), lambda done: None)
+    assert len(selection.accepted) == COUNT
+    return generation.fill(Here(), Resources(), lambda done: None, chosen)
+
+
+def column(dataset: Dataset, name: str) -> list[object]:
+    paths = (dataset.folder / shard.path for shard in dataset.manifest.shards)
+    return [value for path in paths for value in pq.read_table(path).column(name).to_pylist()]
+
+
+def test_a_night_repeats_no_sample_of_an_earlier_one(workspace: Workspace) -> None:
+    first = made(planned(workspace, "first", Screening(budget=COUNT)))
+    publish_checked(first)
+    earlier = Screening(earlier=(first.reference,), budget=2 * COUNT)
+    second = made(planned(workspace, "second", earlier))
+
+    assert column(second, "sample") == list(range(COUNT))
+    assert set(column(first, "attempt")) == {0}
+    assert set(column(second, "attempt")) >= {1}, "the same seeds were not made again"
+    assert not set(column(first, "image")) & set(column(second, "image"))
+    publish_checked(second)
+    assert verify(second) == []
+
+
+def test_what_is_chosen_is_what_is_made_without_a_choice(workspace: Workspace) -> None:
+    screened = made(planned(workspace, "screened", Screening(budget=0)))
+    plain = planned(workspace, "plain", Screening(budget=0))
+    direct = plain.fill(Here(), Resources(), lambda done: None, ())
+    for name in ("image", "label", "sample", "seed", "attempt"):
+        assert column(screened, name) == column(direct, name)
+    assert set(screened.manifest.columns) == {
+        *("image", "label", "sample", "seed", "attempt"),
+        *("fingerprint", "thumbnail", "neighbour", "distance", "media_sha256", "AIGC"),
+    }
+
+
+def test_a_plan_that_was_written_down_is_kept_though_there_are_more_nights(
+    workspace: Workspace,
+) -> None:
+    first = planned(workspace, "night", Screening(budget=5))
+    later = planned(workspace, "night", Screening(budget=5, earlier=("night@abc",)))
+    assert later.plan == first.plan
+    other = planned(workspace, "night", Screening(budget=5), seed=4)
+    assert other.plan.seed == 4
+    assert planned(workspace, "night", Screening(budget=5), seed=4).plan == other.plan
+
+
+def _fill(root: Path) -> None:
+    made(planned(Workspace.at(root), "night", Screening(budget=COUNT)))
+
+
+def test_workers_that_are_killed_at_any_moment_leave_the_planned_samples(
+    workspace: Workspace,
+) -> None:
+    """Several processes make the same night at once, and most of them die on the way."""
+    spawn, chance = multiprocessing.get_context("fork"), random.Random(0)
+    for _ in range(12):
+        pair = [spawn.Process(target=_fill, args=(workspace.root,)) for _ in range(2)]
+        for each in pair:
+            each.start()
+        time.sleep(chance.uniform(0.0, 0.3))
+        for each in pair:
+            assert each.pid is not None
+            os.kill(each.pid, signal.SIGKILL)
+            each.join()
+    late = spawn.Process(target=_fill, args=(workspace.root,))
+    late.start()
+    dataset = made(planned(workspace, "night", Screening(budget=COUNT)))
+    late.join()
+
+    assert column(dataset, "sample") == list(range(COUNT))
+    publish_checked(dataset)
+    assert verify(dataset) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"x" * 100])
+def test_candidates_that_a_crash_left_broken_are_made_again(
+    workspace: Workspace, content: bytes
+) -> None:
+    generation = planned(workspace, "night", Screening(budget=COUNT))
+    whole = made(generation)
+    (first, *_) = sorted(generation.run.candidates.rglob("*.parquet"))
+    first.write_bytes(content)
+    for shard in whole.manifest.shards:
+        (whole.folder / shard.path).unlink()
+    assert made(generation).manifest.shards == whole.manifest.shards
