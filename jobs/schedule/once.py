@@ -1,17 +1,17 @@
 """The folder of a tick: what was asked for, what it was pinned to, and what was said.
 
-Models and datasets are resolved once for a tick, by whoever comes first: a later attempt, or
-another engine that takes the tick over, asks for the same submission, though the champion has moved
-since.
+Models and datasets are resolved once for a tick, and the submission is named once, by whoever comes
+first: a later attempt, or another engine that takes the tick over, asks for the same submission,
+though the champion has moved or the product was upgraded since.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from aigc.data.files import put_if_absent, write_text
+from aigc.data.files import put_if_absent
 from cluster.workspace import Workspace
 from jobs.session import Planning
 from jobs.source import Source, read
@@ -42,7 +42,7 @@ class TickFolder:
 
     @property
     def submission(self) -> Path:
-        """The id of the submission, once it is known."""
+        """The id of the submission, once it is known. It stays, whatever becomes of the code."""
         return self.path / "submission"
 
     @property
@@ -69,5 +69,7 @@ def prepare_for(tick: Path | None, spec: Spec, planning: Planning, source: Sourc
         put_if_absent(folder.pinned, as_document(first.spec))
     pinned = read(folder.pinned)
     submission = prepare(check(pinned), planning, pinned)
-    write_text(folder.submission, submission.id)
-    return submission
+    # The code is part of an id: newer code would make it another submission, which runs once more.
+    put_if_absent(folder.submission, submission.id)
+    run = planning.workspace.run(folder.submission.read_text())
+    return replace(submission, run=run, tick=tick)
