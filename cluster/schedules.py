@@ -13,26 +13,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
     ColumnElement,
     Connection,
-    Index,
     Insert,
-    String,
     Table,
-    Text,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cluster.errors import ScheduleExists, ScheduleNotFound
+from cluster.migrations import bring_up_to_date
 from cluster.store import Store
+from cluster.tables import SCHEDULES, TICKS
 from cluster.ticks import (
     LIVE,
-    METADATA,
-    TICKS,
     Clock,
     Decisions,
     Start,
@@ -41,21 +35,6 @@ from cluster.ticks import (
     rows,
     store_clock,
 )
-
-SCHEDULES = Table(
-    "schedule",
-    METADATA,
-    Column("workspace", String(500), primary_key=True),
-    Column("name", String(64), primary_key=True),
-    Column("definition", Text, nullable=False),
-    Column("alone", Boolean, nullable=False),
-    Column("paused", Boolean, nullable=False),
-    Column("created", BigInteger, nullable=False),
-    Column("cursor", BigInteger, nullable=False),
-    # When there is something to decide next; null when there never will be.
-    Column("next_due", BigInteger),
-)
-Index("schedule_next_due", SCHEDULES.c.workspace, SCHEDULES.c.next_due)
 
 WAITING = TICKS.c.state == "waiting"
 REPLACED = "a later tick took its place"
@@ -83,7 +62,7 @@ class Schedules:
 
     def __init__(self, store: Store, workspace: str, clock: Clock = store_clock) -> None:
         self._store, self._workspace, self._clock = store, workspace, clock
-        store.create(METADATA)
+        bring_up_to_date(store)
 
     def now(self) -> datetime:
         """The time for everyone who uses the store."""
