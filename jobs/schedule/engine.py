@@ -2,7 +2,9 @@
 
 Any number of engines may run at once on one store. A job is a process of its own that outlives the
 engine; the tick of an engine that is gone is claimed by another one, which submits the same job
-again: that is the same submission, and it waits for the first to end.
+again: that is the same submission, and it waits for the first to end, or ends as that has. What the
+process of a job says counts only where the job itself has ended, by what its files and its head
+say: otherwise the tick stays at work, and is looked at again.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ from typing import Protocol
 from aigc.errors import FactoryError
 from cluster.errors import StoreUnavailable
 from cluster.schedules import Schedules
+from cluster.states import State
 from cluster.ticks import Tick, Ticks
-from jobs.errors import OUR_ERROR, SpecInvalid
-from jobs.schedule.decisions import Again, after_exit, pass_over
+from jobs.errors import CANCELLED, DONE, OUR_ERROR, SpecInvalid
+from jobs.schedule.decisions import Again, Unsettled, after_exit, may_go_on, pass_over
 
 LEASE = timedelta(seconds=30)
 """As long after it was last heard of, an engine is taken for lost."""
+NOT_IN_VAIN = ("QUEUED", "PENDING", "RUNNING", "SUCCEEDED")
+"""The states of a submission that is to be followed to its end, though it is to make room."""
 LOOK_SECONDS = 0.5
 """Between two passes of an engine that serves."""
 
@@ -45,6 +50,10 @@ class Jobs(Protocol):
         """The submission that it has become, once that is known."""
         ...
 
+    def state(self, tick: Tick) -> State | None:
+        """That of the submission, as its files have it; None as long as there is none."""
+        ...
+
     def said(self, tick: Tick) -> str:
         """One line on why it has failed."""
         ...
@@ -57,7 +66,6 @@ class AtWork:
     tick: Tick
     process: subprocess.Popen[bytes]
     renewed: float = field(default_factory=time.monotonic)
-    asked_to_end: bool = False
 
 
 class Engine:
@@ -99,6 +107,9 @@ class Engine:
             tick = self._ticks.claim(self._owner, self._lease)
             if tick is None:
                 return
+            if tick.to_end and self._jobs.state(tick) not in NOT_IN_VAIN:
+                self._record(tick, CANCELLED, "")
+                continue
             try:
                 self._at_work.append(AtWork(tick, self._jobs.start(tick)))
             except (FactoryError, OSError) as error:
@@ -156,9 +167,9 @@ class Engine:
             self._say(f"{each.tick.schedule}: another engine looks after its job now")
             return False
         each.tick, each.renewed = renewed, time.monotonic()
-        if renewed.to_end and not each.asked_to_end:
+        if renewed.to_end:
+            # Each time: an attempt that begins forgets what was asked before.
             self._jobs.end(each.tick, each.process)
-            each.asked_to_end = True
         return True
 
     def _note_submission(self, each: AtWork) -> None:
@@ -167,9 +178,12 @@ class Engine:
             each.tick = self._ticks.intend(each.tick, found) or each.tick
 
     def _record(self, tick: Tick, code: int, said: str) -> None:
-        decided = after_exit(tick, code, said)
-        if isinstance(decided, Again):
-            recorded = self._ticks.put_back(tick, decided.pause, decided.reason)
+        decided = after_exit(tick, code, said, code != DONE and self._goes_on(tick))
+        if isinstance(decided, Unsettled):
+            recorded = self._ticks.release(tick, decided.pause)
+            how = "its job goes on"
+        elif isinstance(decided, Again):
+            recorded = self._ticks.put_back(tick, decided.pause, decided.reason, decided.failed)
             how = f"again in {decided.pause}"
         else:
             recorded = self._ticks.finish(tick, decided.ending, decided.reason)
@@ -178,6 +192,9 @@ class Engine:
         if recorded:
             why = f": {decided.reason}" if decided.reason else ""
             self._say(f"{tick.schedule} of {tick.due.isoformat()}: {how}{why}")
+
+    def _goes_on(self, tick: Tick) -> bool:
+        return may_go_on(tick, self._jobs.state(tick), self._schedules.now())
 
     def _tell(self, text: str) -> None:
         """Say something that would be said at every pass once."""
