@@ -18,17 +18,19 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     and_,
+    func,
     or_,
     select,
     text,
 )
 from sqlalchemy.exc import IntegrityError
 
+from aigc.seeding import derive
 from cluster.migrations import bring_up_to_date
 from cluster.store import Store
 from cluster.tables import TICKS
 
-Ending = Literal["ran", "failed", "missed", "skipped", "replaced"]
+Ending = Literal["ran", "failed", "missed", "skipped", "replaced", "backfilled"]
 State = Literal["waiting", "running"] | Ending
 LIVE = ("waiting", "running")
 """The states of ticks that have not ended."""
@@ -157,6 +159,9 @@ class Ticks:
                 attempt=TICKS.c.attempt + int(waited),
                 started=row["started"] or now,
             )
+            if waited and row["backfill"] is not None:
+                _queue_up(connection, row["backfill"])
+                taken = taken.where(_has_room())
             try:
                 with connection.begin_nested():
                     found = connection.execute(taken.returning(*_COLUMNS)).mappings().first()
@@ -246,12 +251,14 @@ class Ticks:
             .where(other.c.state == "running", TICKS.c.alone)
             .exists()
         )
-        its_turn = and_(TICKS.c.state == "waiting", TICKS.c.start_at <= now, ~blocked)
+        waits = and_(TICKS.c.state == "waiting", TICKS.c.start_at <= now)
+        its_turn = and_(waits, ~blocked, _has_room())
         left = and_(TICKS.c.state == "running", TICKS.c.lease < now)
         return (
             select(TICKS)
             .where(TICKS.c.workspace == self._workspace, or_(its_turn, left))
-            .order_by(TICKS.c.start_at, TICKS.c.schedule)
+            # What is due comes before what is made up for.
+            .order_by(TICKS.c.backfill.is_not(None), TICKS.c.start_at, TICKS.c.schedule)
             .limit(1)
             .with_for_update(skip_locked=True)
         )
@@ -267,6 +274,22 @@ class Ticks:
         )
         row = connection.execute(changed).mappings().first()
         return None if row is None else tick_of(row)
+
+
+def _has_room() -> ColumnElement[bool]:
+    """Whether no more ticks of a backfill are at work than may be."""
+    other = TICKS.alias()
+    mine = and_(other.c.workspace == TICKS.c.workspace, other.c.backfill == TICKS.c.backfill)
+    at_work = select(func.count()).where(mine, other.c.state == "running").scalar_subquery()
+    return or_(TICKS.c.backfill.is_(None), at_work < TICKS.c.at_most)
+
+
+def _queue_up(connection: Connection, backfill: str) -> None:
+    """Let those who claim ticks of the same backfill do so one after the other, so that each sees
+    what the one before has done. SQLite has one writer anyhow."""
+    if connection.dialect.name == "postgresql":
+        asked = text("SELECT pg_advisory_xact_lock(:key)")
+        connection.execute(asked, {"key": derive("backfill", backfill)})
 
 
 def rows(

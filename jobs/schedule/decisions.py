@@ -173,7 +173,7 @@ def after_exit(
     A job that was stopped from outside goes on, which is no failure and does not use up a retry.
     """
     if code == DONE:
-        return Ended("ran", "")
+        return Ended("backfilled" if tick.backfill else "ran", "")
     why = f"exit code {code}: {said}" if code > 0 else f"signal {-code}: {said}"
     if goes_on:
         return Unsettled(LOOK_AGAIN, why)

@@ -150,7 +150,12 @@ class Schedule(Timing):
 def timing_of(entry: Entry) -> Timing:
     """When a schedule that is kept is due, also when its job no longer validates: that is a matter
     of its ticks. Raises SpecInvalid."""
-    source = parse(entry.definition.encode(), f"schedule {entry.name}")
+    return timing_in(entry.definition, entry.name)
+
+
+def timing_in(definition: str, name: str) -> Timing:
+    """The same, of a definition that was kept with a tick. Raises SpecInvalid."""
+    source = parse(definition.encode(), f"schedule {name}")
     timing = {name: value for name, value in source.data.items() if name != "job"}
     return _checked(Timing, replace(source, data=timing))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jobs.commands.schedule import foresight, keeping, past, running
+from jobs.commands.schedule import foresight, keeping, making_up, past, running
 
 COMMANDS: tuple[click.Command, ...] = (
     keeping.create,
@@ -14,6 +14,7 @@ COMMANDS: tuple[click.Command, ...] = (
     keeping.pause,
     keeping.resume,
     keeping.trigger,
+    making_up.backfill,
     past.history,
     keeping.delete,
     running.tick,

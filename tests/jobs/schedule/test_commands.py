@@ -153,3 +153,34 @@ def test_a_job_that_cannot_be_submitted_fails_with_its_reason(
     assert "gone" in tick["reason"]
     (folder,) = (root / "schedules" / "nightly").iterdir()
     assert read(folder / "job.yaml").data["due"] == due
+
+
+def test_a_backfill_is_shown_asked_for_and_run(
+    root: Path, printed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A real engine and real submissions; that the dataset is not there says how each ended."""
+    job = {"kind": "train", "name": "t", "data": {"dataset": "gone"}, "model": {"family": "vae"}}
+    words = {"name": "nightly", "cron": "30 2 * * *", "zone": "Europe/Berlin"}
+    file = tmp_path / "s.yaml"
+    file.write_text(written({**words, "job": {**job, "training": {"steps": 1}}}))
+    printed("create", str(file))
+    span = ("nightly", "--from", "2026-03-28", "--to", "2026-03-29")
+    shown = printed("backfill", *span, "--dry-run")
+    assert [each["utc"] for each in shown] == [
+        "2026-03-28T01:30:00+00:00",
+        # The night in which clocks go on at 2:00.
+        "2026-03-29T01:00:00+00:00",
+    ]
+    assert printed("history") == []
+    assert printed("backfill", *span, "--reverse") == shown[::-1]
+    assert main(["schedule", "tick", "--on", "here"]) == 100
+    ended = printed("history", "nightly")
+    assert {(each["state"], each["attempt"]) for each in ended} == {("failed", 1)}
+    assert ended[0]["started"] <= ended[1]["started"]
+    for folder in (root / "schedules" / "nightly").iterdir():
+        assert read(folder / "job.yaml").data["due"] in {each["utc"] for each in shown}
+    assert printed("backfill", *span) == []
+    assert len(printed("backfill", *span, "--reprocess", "failed", "--dry-run")) == 2
+    assert main(["schedule", "backfill", *span[:3], "--to", "soon"]) == 2
+    assert "Invalid value for --to: must be a date or time" in capsys.readouterr().err
+    assert main(["schedule", "backfill", "other", *span[1:]]) == 102
