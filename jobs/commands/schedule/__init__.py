@@ -8,6 +8,7 @@ from jobs.commands.schedule import foresight, keeping, making_up, past, running
 
 COMMANDS: tuple[click.Command, ...] = (
     keeping.create,
+    keeping.apply,
     keeping.list_,
     keeping.show,
     foresight.preview,
