@@ -144,7 +144,8 @@ class Ticks:
         with self._store.transaction() as connection:
             now = milliseconds(self._clock(connection))
             self._expire(connection, now)
-            row = connection.execute(self._claimable(now)).mappings().first()
+            length = lease // timedelta(milliseconds=1)
+            row = connection.execute(self._claimable(now, length)).mappings().first()
             if row is None:
                 return None
             waited = row["state"] == "waiting"
@@ -154,7 +155,7 @@ class Ticks:
             taken = taken.where(TICKS.c.token == row["token"]).values(
                 state="running",
                 owner=owner,
-                lease=now + lease // timedelta(milliseconds=1),
+                lease=now + length,
                 token=TICKS.c.token + 1,
                 attempt=TICKS.c.attempt + int(waited),
                 started=row["started"] or now,
@@ -242,7 +243,7 @@ class Ticks:
             .values(state="missed", reason=reason, ended=now)
         )
 
-    def _claimable(self, now: int) -> Any:
+    def _claimable(self, now: int, lease: int) -> Any:
         """The tick that has waited longest. Rows that other engines are taking are passed over."""
         other = TICKS.alias()
         blocked = (
@@ -253,7 +254,9 @@ class Ticks:
         )
         waits = and_(TICKS.c.state == "waiting", TICKS.c.start_at <= now)
         its_turn = and_(waits, ~blocked, _has_room())
-        left = and_(TICKS.c.state == "running", TICKS.c.lease < now)
+        # By a clock that was set back since, a claim would last for days.
+        over = or_(TICKS.c.lease < now, TICKS.c.lease > now + 2 * lease)
+        left = and_(TICKS.c.state == "running", over)
         return (
             select(TICKS)
             .where(TICKS.c.workspace == self._workspace, or_(its_turn, left))
