@@ -13,26 +13,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
     ColumnElement,
     Connection,
-    Index,
     Insert,
-    String,
     Table,
-    Text,
+    func,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cluster.errors import ScheduleExists, ScheduleNotFound
+from cluster.migrations import bring_up_to_date
 from cluster.store import Store
+from cluster.tables import SCHEDULES, TICKS
 from cluster.ticks import (
     LIVE,
-    METADATA,
-    TICKS,
     Clock,
     Decisions,
     Start,
@@ -41,21 +36,6 @@ from cluster.ticks import (
     rows,
     store_clock,
 )
-
-SCHEDULES = Table(
-    "schedule",
-    METADATA,
-    Column("workspace", String(500), primary_key=True),
-    Column("name", String(64), primary_key=True),
-    Column("definition", Text, nullable=False),
-    Column("alone", Boolean, nullable=False),
-    Column("paused", Boolean, nullable=False),
-    Column("created", BigInteger, nullable=False),
-    Column("cursor", BigInteger, nullable=False),
-    # When there is something to decide next; null when there never will be.
-    Column("next_due", BigInteger),
-)
-Index("schedule_next_due", SCHEDULES.c.workspace, SCHEDULES.c.next_due)
 
 WAITING = TICKS.c.state == "waiting"
 REPLACED = "a later tick took its place"
@@ -83,12 +63,19 @@ class Schedules:
 
     def __init__(self, store: Store, workspace: str, clock: Clock = store_clock) -> None:
         self._store, self._workspace, self._clock = store, workspace, clock
-        store.create(METADATA)
+        bring_up_to_date(store)
 
     def now(self) -> datetime:
         """The time for everyone who uses the store."""
         with self._store.transaction() as connection:
             return self._clock(connection)
+
+    def accounted(self) -> datetime | None:
+        """The latest moment up to which the ticks of a schedule are accounted for."""
+        query = select(func.max(SCHEDULES.c.cursor)).where(SCHEDULES.c.workspace == self._workspace)
+        with self._store.transaction() as connection:
+            found = connection.execute(query).scalar_one()
+            return None if found is None else moment_of(found)
 
     def all(self) -> list[Entry]:
         """Every schedule, by name."""
@@ -100,7 +87,7 @@ class Schedules:
     def find(self, name: str) -> Entry:
         """The schedule of that name. Raises ScheduleNotFound."""
         with self._store.transaction() as connection:
-            return self._locked(connection, name)
+            return self.locked(connection, name)
 
     def pending(self) -> list[str]:
         """The names of the schedules that have something to decide now."""
@@ -132,13 +119,13 @@ class Schedules:
                 "cursor": now,
                 "next_due": None if following is None else milliseconds(following),
             }
-            made = _unless_there(connection, SCHEDULES).values(row).returning(SCHEDULES.c.name)
+            made = unless_there(connection, SCHEDULES).values(row).returning(SCHEDULES.c.name)
             if connection.execute(made).first() is None:
                 raise ScheduleExists(
                     f"there is a schedule {name} already",
                     f"See: aigc schedule show {name}; change it by: aigc schedule create --replace",
                 )
-            return self._locked(connection, name)
+            return self.locked(connection, name)
 
     def advance(self, name: str, decide: Decide) -> Decisions | None:
         """Decide what is to be done with a schedule now, and write it down, in one transaction.
@@ -147,7 +134,7 @@ class Schedules:
         """
         with self._store.transaction() as connection:
             try:
-                entry = self._locked(connection, name)
+                entry = self.locked(connection, name)
             except ScheduleNotFound:
                 return None
             return self._decide(connection, entry, decide)
@@ -167,11 +154,11 @@ class Schedules:
         ScheduleNotFound.
         """
         with self._store.transaction() as connection:
-            entry = self._locked(connection, name)
+            entry = self.locked(connection, name)
             self._decide(connection, entry, decide)
             self._end_waiting(connection, name, "the schedule was changed")
             changed = replace(
-                self._locked(connection, name),
+                self.locked(connection, name),
                 definition=entry.definition if definition is None else definition,
                 alone=entry.alone if alone is None else alone,
                 paused=entry.paused if paused is None else paused,
@@ -185,7 +172,7 @@ class Schedules:
         """Forget a schedule, once its ticks are accounted for; they stay. Raises
         ScheduleNotFound."""
         with self._store.transaction() as connection:
-            entry = self._locked(connection, name)
+            entry = self.locked(connection, name)
             self._decide(connection, entry, decide)
             self._end_waiting(connection, name, "the schedule was deleted")
             connection.execute(SCHEDULES.delete().where(self._named(name)))
@@ -193,23 +180,26 @@ class Schedules:
     def trigger(self, name: str, wait: timedelta, reason: str) -> datetime:
         """Add a tick that is due now, to the second; returns when. Raises ScheduleNotFound."""
         with self._store.transaction() as connection:
-            entry = self._locked(connection, name)
+            entry = self.locked(connection, name)
             due = self._clock(connection).replace(microsecond=0)
             while True:
                 decided = Decisions(due, (Start(due, due, due + wait),))
                 row = rows(self._workspace, name, entry.definition, entry.alone, decided)[0]
-                made = _unless_there(connection, TICKS).values({**row, "reason": reason})
+                made = unless_there(connection, TICKS).values({**row, "reason": reason})
                 if connection.execute(made.returning(TICKS.c.due)).first() is not None:
                     return due
                 due += timedelta(seconds=1)
 
     def _decide(self, connection: Connection, entry: Entry, decide: Decide) -> Decisions:
-        query = select(TICKS.c.due).where(self._ticks_of(entry.name), TICKS.c.state.in_(LIVE))
+        # Those that are made up for keep no others from being due.
+        query = select(TICKS.c.due).where(
+            self._ticks_of(entry.name), TICKS.c.state.in_(LIVE), TICKS.c.backfill.is_(None)
+        )
         live = [moment_of(due) for due in connection.execute(query).scalars()]
         decided, following = decide(entry, live, self._clock(connection))
         made = rows(self._workspace, entry.name, entry.definition, entry.alone, decided)
         if made:
-            connection.execute(_unless_there(connection, TICKS), made)
+            connection.execute(unless_there(connection, TICKS), made)
         self._make_room(connection, entry.name, decided.replaced, decided.cursor)
         self._write(connection, replace(entry, cursor=decided.cursor, next_due=following))
         return decided
@@ -238,7 +228,8 @@ class Schedules:
     def _named(self, name: str) -> ColumnElement[bool]:
         return (SCHEDULES.c.workspace == self._workspace) & (SCHEDULES.c.name == name)
 
-    def _locked(self, connection: Connection, name: str) -> Entry:
+    def locked(self, connection: Connection, name: str) -> Entry:
+        """The same, which nobody else changes until the transaction ends."""
         query = select(SCHEDULES).where(self._named(name)).with_for_update()
         row = connection.execute(query).mappings().first()
         if row is None:
@@ -267,7 +258,7 @@ def _entry(row: Any) -> Entry:
     return Entry(**values)
 
 
-def _unless_there(connection: Connection, table: Table) -> Insert:
+def unless_there(connection: Connection, table: Table) -> Insert:
     """An insertion of rows that leaves those alone whose key is there."""
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()

@@ -15,68 +15,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
     ColumnElement,
     Connection,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
     and_,
+    func,
     or_,
     select,
     text,
 )
 from sqlalchemy.exc import IntegrityError
 
+from aigc.seeding import derive
+from cluster.migrations import bring_up_to_date
 from cluster.store import Store
+from cluster.tables import TICKS
 
-Ending = Literal["ran", "failed", "missed", "skipped", "replaced"]
+Ending = Literal["ran", "failed", "missed", "skipped", "replaced", "backfilled"]
 State = Literal["waiting", "running"] | Ending
 LIVE = ("waiting", "running")
 """The states of ticks that have not ended."""
-
-METADATA = MetaData()
-TICKS = Table(
-    "tick",
-    METADATA,
-    # A store may serve several workspaces, whose schedules have nothing to do with one another.
-    Column("workspace", String(500), primary_key=True),
-    Column("schedule", String(64), primary_key=True),
-    # All times are milliseconds since 1970.
-    Column("due", BigInteger, primary_key=True, autoincrement=False),
-    # Of ticks that are recorded together: up to when, and how many.
-    Column("through", BigInteger, nullable=False),
-    Column("count", BigInteger, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("definition", Text, nullable=False),
-    # Whether another tick of the schedule may be at work at the same time.
-    Column("alone", Boolean, nullable=False),
-    Column("start_at", BigInteger),
-    Column("start_by", BigInteger),
-    Column("to_end", Boolean, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("token", BigInteger, nullable=False),
-    Column("owner", String(250)),
-    Column("lease", BigInteger),
-    Column("submission", String(250)),
-    Column("started", BigInteger),
-    Column("ended", BigInteger),
-)
-Index("tick_state", TICKS.c.state, TICKS.c.start_at)
-Index(
-    "tick_alone",
-    TICKS.c.workspace,
-    TICKS.c.schedule,
-    unique=True,
-    sqlite_where=and_(TICKS.c.state == "running", TICKS.c.alone),
-    postgresql_where=and_(TICKS.c.state == "running", TICKS.c.alone),
-)
 
 
 @dataclass(frozen=True)
@@ -115,7 +72,8 @@ class Decisions:
 @dataclass(frozen=True)
 class Tick:
     """A tick as it is recorded. `due` and the like are in UTC; `definition` is the schedule's when
-    the tick was written down. `attempt` counts from 1, and is 0 before the first one."""
+    the tick was written down. `attempt` counts from 1, and is 0 before the first one; `failures`
+    are those that failed by themselves. `backfill` is the call that asked for it afterwards."""
 
     schedule: str
     due: datetime
@@ -127,12 +85,14 @@ class Tick:
     start_at: datetime | None
     to_end: bool
     attempt: int
+    failures: int
     token: int
     owner: str | None
     lease: datetime | None
     submission: str | None
     started: datetime | None
     ended: datetime | None
+    backfill: str | None = None
 
 
 TIMES = ("due", "through", "start_at", "lease", "started", "ended")
@@ -173,7 +133,7 @@ class Ticks:
 
     def __init__(self, store: Store, workspace: str, clock: Clock = store_clock) -> None:
         self._store, self._workspace, self._clock = store, workspace, clock
-        store.create(METADATA)
+        bring_up_to_date(store)
 
     def claim(self, owner: str, lease: timedelta) -> Tick | None:
         """Take a tick that is to start, or whose owner has not been heard of in time.
@@ -184,7 +144,8 @@ class Ticks:
         with self._store.transaction() as connection:
             now = milliseconds(self._clock(connection))
             self._expire(connection, now)
-            row = connection.execute(self._claimable(now)).mappings().first()
+            length = lease // timedelta(milliseconds=1)
+            row = connection.execute(self._claimable(now, length)).mappings().first()
             if row is None:
                 return None
             waited = row["state"] == "waiting"
@@ -194,11 +155,14 @@ class Ticks:
             taken = taken.where(TICKS.c.token == row["token"]).values(
                 state="running",
                 owner=owner,
-                lease=now + lease // timedelta(milliseconds=1),
+                lease=now + length,
                 token=TICKS.c.token + 1,
                 attempt=TICKS.c.attempt + int(waited),
                 started=row["started"] or now,
             )
+            if waited and row["backfill"] is not None:
+                _queue_up(connection, row["backfill"])
+                taken = taken.where(_has_room())
             try:
                 with connection.begin_nested():
                     found = connection.execute(taken.returning(*_COLUMNS)).mappings().first()
@@ -213,10 +177,14 @@ class Ticks:
             until = milliseconds(self._clock(connection) + lease)
             return self._say(connection, tick, lease=until)
 
-    def release(self, tick: Tick) -> None:
-        """Give a claim up, for another engine to take at once."""
+    def release(self, tick: Tick, pause: timedelta = timedelta(0)) -> bool:
+        """Give a claim up, for an engine to take after the pause; False when it was lost.
+
+        Until then the tick counts as at work, since its job may be.
+        """
         with self._store.transaction() as connection:
-            self._say(connection, tick, lease=0)
+            until = milliseconds(self._clock(connection) + pause) if pause else 0
+            return self._say(connection, tick, lease=until) is not None
 
     def intend(self, tick: Tick, submission: str) -> Tick | None:
         """Write down which submission the tick becomes. None when the claim was lost."""
@@ -230,12 +198,13 @@ class Ticks:
             outcome = {"state": ending, "reason": reason, "ended": now, "lease": None}
             return self._say(connection, tick, **outcome) is not None
 
-    def put_back(self, tick: Tick, pause: timedelta, reason: str) -> bool:
+    def put_back(self, tick: Tick, pause: timedelta, reason: str, failed: bool = True) -> bool:
         """Let the tick wait for its next attempt; False when the claim was lost."""
         with self._store.transaction() as connection:
             at = milliseconds(self._clock(connection) + pause)
             waiting = {"state": "waiting", "reason": reason, "start_at": at, "lease": None}
-            return self._say(connection, tick, **waiting) is not None
+            failures = TICKS.c.failures + int(failed)
+            return self._say(connection, tick, **waiting, failures=failures) is not None
 
     def history(self, schedule: str | None = None, limit: int | None = None) -> list[Tick]:
         """What is recorded, the newest first: of one schedule, or of all."""
@@ -274,7 +243,7 @@ class Ticks:
             .values(state="missed", reason=reason, ended=now)
         )
 
-    def _claimable(self, now: int) -> Any:
+    def _claimable(self, now: int, lease: int) -> Any:
         """The tick that has waited longest. Rows that other engines are taking are passed over."""
         other = TICKS.alias()
         blocked = (
@@ -283,12 +252,16 @@ class Ticks:
             .where(other.c.state == "running", TICKS.c.alone)
             .exists()
         )
-        its_turn = and_(TICKS.c.state == "waiting", TICKS.c.start_at <= now, ~blocked)
-        left = and_(TICKS.c.state == "running", TICKS.c.lease < now)
+        waits = and_(TICKS.c.state == "waiting", TICKS.c.start_at <= now)
+        its_turn = and_(waits, ~blocked, _has_room())
+        # By a clock that was set back since, a claim would last for days.
+        over = or_(TICKS.c.lease < now, TICKS.c.lease > now + 2 * lease)
+        left = and_(TICKS.c.state == "running", over)
         return (
             select(TICKS)
             .where(TICKS.c.workspace == self._workspace, or_(its_turn, left))
-            .order_by(TICKS.c.start_at, TICKS.c.schedule)
+            # What is due comes before what is made up for.
+            .order_by(TICKS.c.backfill.is_not(None), TICKS.c.start_at, TICKS.c.schedule)
             .limit(1)
             .with_for_update(skip_locked=True)
         )
@@ -304,6 +277,22 @@ class Ticks:
         )
         row = connection.execute(changed).mappings().first()
         return None if row is None else tick_of(row)
+
+
+def _has_room() -> ColumnElement[bool]:
+    """Whether no more ticks of a backfill are at work than may be."""
+    other = TICKS.alias()
+    mine = and_(other.c.workspace == TICKS.c.workspace, other.c.backfill == TICKS.c.backfill)
+    at_work = select(func.count()).where(mine, other.c.state == "running").scalar_subquery()
+    return or_(TICKS.c.backfill.is_(None), at_work < TICKS.c.at_most)
+
+
+def _queue_up(connection: Connection, backfill: str) -> None:
+    """Let those who claim ticks of the same backfill do so one after the other, so that each sees
+    what the one before has done. SQLite has one writer anyhow."""
+    if connection.dialect.name == "postgresql":
+        asked = text("SELECT pg_advisory_xact_lock(:key)")
+        connection.execute(asked, {"key": derive("backfill", backfill)})
 
 
 def rows(

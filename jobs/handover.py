@@ -65,6 +65,8 @@ def entrypoint(submission: Submission, workspace: Workspace, priority: int) -> s
         words += ["--priority", str(priority)]
     if submission.rerun_of is not None:
         words += ["--rerun-of", submission.rerun_of]
+    if submission.tick is not None:
+        words += ["--tick", str(submission.tick)]
     return shlex.join(words)
 
 

@@ -49,7 +49,7 @@ MODEL = rf"{NAME}@(champion|challenger|[1-9][0-9]*)"
 
 
 def _is_not_said(value: object) -> bool:
-    """Of a field that came later: specs without it keep their digests, and submissions their ids."""
+    """Of a field that came later: specs without it keep their digests."""
     return value is None or value == ""
 
 

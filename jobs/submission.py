@@ -47,7 +47,8 @@ class Submission:
 
     `dataset` is what the job trains on or is judged against, `mixed_in` what is mixed into it;
     `model` is the registered version that it uses. `parent` is the id of the search that it is a
-    trial of, `rerun_of` that of the submission whose spec it was made from.
+    trial of, `rerun_of` that of the submission whose spec it was made from; `tick` the folder of
+    the tick of a schedule that it is for.
     """
 
     spec: Spec
@@ -57,6 +58,7 @@ class Submission:
     mixed_in: tuple[Dataset, ...] = ()
     parent: str | None = None
     rerun_of: str | None = None
+    tick: Path | None = None
 
     @property
     def id(self) -> str:

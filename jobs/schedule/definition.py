@@ -70,11 +70,11 @@ class Retries(Config):
     pause: Duration = "1m"
     longest: Duration = "1h"
 
-    def pause_after(self, attempt: int) -> timedelta | None:
-        """How long to wait after that attempt, counted from 1; None when it was the last one."""
-        if attempt > self.count:
+    def pause_after(self, failure: int) -> timedelta | None:
+        """How long to wait after that failure, counted from 1; None when it was the last one."""
+        if failure > self.count:
             return None
-        return min(duration(self.pause) * (1 << attempt - 1), duration(self.longest))
+        return min(duration(self.pause) * (1 << failure - 1), duration(self.longest))
 
 
 class Timing(Config):
@@ -150,7 +150,12 @@ class Schedule(Timing):
 def timing_of(entry: Entry) -> Timing:
     """When a schedule that is kept is due, also when its job no longer validates: that is a matter
     of its ticks. Raises SpecInvalid."""
-    source = parse(entry.definition.encode(), f"schedule {entry.name}")
+    return timing_in(entry.definition, entry.name)
+
+
+def timing_in(definition: str, name: str) -> Timing:
+    """The same, of a definition that was kept with a tick. Raises SpecInvalid."""
+    source = parse(definition.encode(), f"schedule {name}")
     timing = {name: value for name, value in source.data.items() if name != "job"}
     return _checked(Timing, replace(source, data=timing))
 

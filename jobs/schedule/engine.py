@@ -2,7 +2,9 @@
 
 Any number of engines may run at once on one store. A job is a process of its own that outlives the
 engine; the tick of an engine that is gone is claimed by another one, which submits the same job
-again: that is the same submission, and it waits for the first to end.
+again: that is the same submission, and it waits for the first to end, or ends as that has. What the
+process of a job says counts only where the job itself has ended, by what its files and its head
+say: otherwise the tick stays at work, and is looked at again.
 """
 
 from __future__ import annotations
@@ -13,19 +15,25 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from aigc.errors import FactoryError
 from cluster.errors import StoreUnavailable
 from cluster.schedules import Schedules
+from cluster.states import State
 from cluster.ticks import Tick, Ticks
-from jobs.errors import OUR_ERROR, SpecInvalid
-from jobs.schedule.decisions import Again, after_exit, pass_over
+from jobs.errors import CANCELLED, DONE, OUR_ERROR, SpecInvalid, exit_code
+from jobs.schedule.decisions import Again, Unsettled, after_exit, may_go_on, pass_over
 
 LEASE = timedelta(seconds=30)
 """As long after it was last heard of, an engine is taken for lost."""
+NOT_IN_VAIN = ("QUEUED", "PENDING", "RUNNING", "SUCCEEDED")
+"""The states of a submission that is to be followed to its end, though it is to make room."""
+STEADY = timedelta(minutes=1)
+"""By less than that a clock is only set right."""
 LOOK_SECONDS = 0.5
 """Between two passes of an engine that serves."""
 
@@ -45,6 +53,10 @@ class Jobs(Protocol):
         """The submission that it has become, once that is known."""
         ...
 
+    def state(self, tick: Tick) -> State | None:
+        """That of the submission, as its files have it; None as long as there is none."""
+        ...
+
     def said(self, tick: Tick) -> str:
         """One line on why it has failed."""
         ...
@@ -57,7 +69,6 @@ class AtWork:
     tick: Tick
     process: subprocess.Popen[bytes]
     renewed: float = field(default_factory=time.monotonic)
-    asked_to_end: bool = False
 
 
 class Engine:
@@ -78,6 +89,7 @@ class Engine:
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._at_work: list[AtWork] = []
         self._told = ""
+        self._latest: datetime | None = None
         self.failed = 0
 
     @property
@@ -87,6 +99,7 @@ class Engine:
 
     def decide(self) -> None:
         """Write down every tick that has come due, of all schedules."""
+        self._watch_the_clock()
         for name in self._schedules.pending():
             try:
                 self._schedules.advance(name, pass_over)
@@ -99,8 +112,13 @@ class Engine:
             tick = self._ticks.claim(self._owner, self._lease)
             if tick is None:
                 return
+            if tick.to_end and self._jobs.state(tick) not in NOT_IN_VAIN:
+                self._record(tick, CANCELLED, "")
+                continue
             try:
                 self._at_work.append(AtWork(tick, self._jobs.start(tick)))
+            except SpecInvalid as error:
+                self._record(tick, exit_code(error), str(error))
             except (FactoryError, OSError) as error:
                 self._record(tick, OUR_ERROR, str(error))
             else:
@@ -142,7 +160,9 @@ class Engine:
     def _leave(self) -> None:
         """Leave the jobs to other engines, at once."""
         for each in self._at_work:
-            self._ticks.release(each.tick)
+            # A store that is silent hears nothing: the claim ends by itself.
+            with suppress(StoreUnavailable):
+                self._ticks.release(each.tick)
             self._say(f"{each.tick.schedule}: its job goes on, and the next engine looks after it")
         self._at_work.clear()
 
@@ -156,9 +176,9 @@ class Engine:
             self._say(f"{each.tick.schedule}: another engine looks after its job now")
             return False
         each.tick, each.renewed = renewed, time.monotonic()
-        if renewed.to_end and not each.asked_to_end:
+        if renewed.to_end:
+            # Each time: an attempt that begins forgets what was asked before.
             self._jobs.end(each.tick, each.process)
-            each.asked_to_end = True
         return True
 
     def _note_submission(self, each: AtWork) -> None:
@@ -167,9 +187,12 @@ class Engine:
             each.tick = self._ticks.intend(each.tick, found) or each.tick
 
     def _record(self, tick: Tick, code: int, said: str) -> None:
-        decided = after_exit(tick, code, said)
-        if isinstance(decided, Again):
-            recorded = self._ticks.put_back(tick, decided.pause, decided.reason)
+        decided = after_exit(tick, code, said, code != DONE and self._goes_on(tick))
+        if isinstance(decided, Unsettled):
+            recorded = self._ticks.release(tick, decided.pause)
+            how = "its job goes on"
+        elif isinstance(decided, Again):
+            recorded = self._ticks.put_back(tick, decided.pause, decided.reason, decided.failed)
             how = f"again in {decided.pause}"
         else:
             recorded = self._ticks.finish(tick, decided.ending, decided.reason)
@@ -178,6 +201,19 @@ class Engine:
         if recorded:
             why = f": {decided.reason}" if decided.reason else ""
             self._say(f"{tick.schedule} of {tick.due.isoformat()}: {how}{why}")
+
+    def _watch_the_clock(self) -> None:
+        """Say when the store's clock was set back: what is accounted for is not due again."""
+        now, accounted = self._schedules.now(), self._schedules.accounted()
+        self._latest = max(each for each in (self._latest, now, accounted) if each is not None)
+        if self._latest - now > STEADY:
+            self._tell(
+                f"the clock was set back: it has been {self._latest.isoformat(timespec='minutes')} "
+                "before, up to which nothing is due again"
+            )
+
+    def _goes_on(self, tick: Tick) -> bool:
+        return may_go_on(tick, self._jobs.state(tick), self._schedules.now())
 
     def _tell(self, text: str) -> None:
         """Say something that would be said at every pass once."""

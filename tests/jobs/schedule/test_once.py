@@ -8,6 +8,7 @@ import pytest
 
 from aigc.data.importers import import_dataset
 from cluster.workspace import Workspace
+from jobs.handover import entrypoint
 from jobs.progress import Reporter
 from jobs.schedule.once import TickFolder, prepare_for
 from jobs.session import Session, open_session
@@ -38,6 +39,34 @@ def test_a_later_attempt_is_the_same_submission_though_the_dataset_is_newer(
     # What the name means has changed since: it is as if the spec asked for something else.
     again = prepare_for(folder.path, asked(f"due={DUE}", "training.seed=5"), session, source)
     assert again.id == first.id == folder.submission.read_text()
+
+
+def test_newer_code_between_two_attempts_makes_no_other_submission(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, source = TickFolder(tmp_path / "tick"), Source("s", {}, {})
+    folder.path.mkdir()
+    spec = asked(f"due={DUE}")
+    first = prepare_for(folder.path, spec, session, source)
+    monkeypatch.setattr("jobs.submission.code_digest", lambda: "upgraded")
+    assert prepare_for(None, spec, session, source).id != first.id
+    again = prepare_for(folder.path, spec, session, source)
+    assert (again.id, again.run) == (first.id, first.run)
+    # The process that a head starts runs the newer code, too.
+    assert entrypoint(again, session.workspace, 0).endswith(f" --tick {folder.path}")
+
+
+def test_whoever_pins_a_tick_and_dies_leaves_its_name_to_the_next(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, source = TickFolder(tmp_path / "tick"), Source("s", {}, {})
+    folder.path.mkdir()
+    spec = asked(f"due={DUE}")
+    prepare_for(folder.path, spec, session, source)
+    folder.submission.unlink()
+    monkeypatch.setattr("jobs.submission.code_digest", lambda: "upgraded")
+    second = prepare_for(folder.path, spec, session, source)
+    assert second.id == folder.submission.read_text()
 
 
 def test_another_tick_is_another_submission(session: Session) -> None:
