@@ -175,37 +175,42 @@ class Ticks:
         self._store, self._workspace, self._clock = store, workspace, clock
         store.create(METADATA)
 
-    def claim(self, owner: str, lease: timedelta) -> Tick | None:
-        """Take a tick that is to start, or whose owner has not been heard of in time.
+    def claim(self, owner: str, lease: timedelta, at_most: int = 1) -> list[Tick]:
+        """Take ticks that are to start, or whose owner has not been heard of in time.
 
-        None when there is none. Ticks whose turn has not come in time are missed. The same attempt
-        goes on when an owner was lost; a tick that waits begins its next one.
+        Ticks whose turn has not come in time are missed. The same attempt goes on when an owner was
+        lost; a tick that waits begins its next one.
         """
         with self._store.transaction() as connection:
             now = milliseconds(self._clock(connection))
             self._expire(connection, now)
-            row = connection.execute(self._claimable(now)).mappings().first()
-            if row is None:
-                return None
-            waited = row["state"] == "waiting"
-            # Again, because another tick may have ended since, for which this one has waited.
+            found = connection.execute(self._claimable(now, at_most)).mappings().all()
+            # Again, because another tick may have ended since, for which one of them has waited.
             now = milliseconds(self._clock(connection))
-            taken = TICKS.update().where(self._is(row["schedule"], row["due"]))
-            taken = taken.where(TICKS.c.token == row["token"]).values(
-                state="running",
-                owner=owner,
-                lease=now + lease // timedelta(milliseconds=1),
-                token=TICKS.c.token + 1,
-                attempt=TICKS.c.attempt + int(waited),
-                started=row["started"] or now,
-            )
-            try:
-                with connection.begin_nested():
-                    found = connection.execute(taken.returning(*_COLUMNS)).mappings().first()
-            except IntegrityError:
-                # Another engine was quicker with another tick of a schedule that forbids overlaps.
-                return None
-            return None if found is None else tick_of(found)
+            until = now + lease // timedelta(milliseconds=1)
+            taken = [self._take(connection, row, owner, now, until) for row in found]
+            return [tick for tick in taken if tick is not None]
+
+    def _take(
+        self, connection: Connection, row: Any, owner: str, now: int, until: int
+    ) -> Tick | None:
+        waited = row["state"] == "waiting"
+        taken = TICKS.update().where(self._is(row["schedule"], row["due"]))
+        taken = taken.where(TICKS.c.token == row["token"]).values(
+            state="running",
+            owner=owner,
+            lease=until,
+            token=TICKS.c.token + 1,
+            attempt=TICKS.c.attempt + int(waited),
+            started=row["started"] or now,
+        )
+        try:
+            with connection.begin_nested():
+                found = connection.execute(taken.returning(*_COLUMNS)).mappings().first()
+        except IntegrityError:
+            # Another tick of a schedule that forbids overlaps was taken a moment ago.
+            return None
+        return None if found is None else tick_of(found)
 
     def renew(self, tick: Tick, lease: timedelta) -> Tick | None:
         """Keep a claim. None when it was lost; `to_end` is what has been asked in the meantime."""
@@ -274,8 +279,8 @@ class Ticks:
             .values(state="missed", reason=reason, ended=now)
         )
 
-    def _claimable(self, now: int) -> Any:
-        """The tick that has waited longest. Rows that other engines are taking are passed over."""
+    def _claimable(self, now: int, at_most: int) -> Any:
+        """Those that have waited longest. Rows that other engines are taking are passed over."""
         other = TICKS.alias()
         blocked = (
             select(other.c.due)
@@ -289,7 +294,7 @@ class Ticks:
             select(TICKS)
             .where(TICKS.c.workspace == self._workspace, or_(its_turn, left))
             .order_by(TICKS.c.start_at, TICKS.c.schedule)
-            .limit(1)
+            .limit(at_most)
             .with_for_update(skip_locked=True)
         )
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -21,7 +21,7 @@ from jobs.errors import FieldPath, SpecInvalid, shortened
 from jobs.schedule.cron import parse_cron
 from jobs.schedule.timetable import Timetable
 from jobs.schedule.zones import zone
-from jobs.source import Source, parse, read, written
+from jobs.source import Source, parse, parse_kept, read, written
 from jobs.spec import Name, Spec
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -150,7 +150,13 @@ class Schedule(Timing):
 def timing_of(entry: Entry) -> Timing:
     """When a schedule that is kept is due, also when its job no longer validates: that is a matter
     of its ticks. Raises SpecInvalid."""
-    source = parse(entry.definition.encode(), f"schedule {entry.name}")
+    return _timing(entry.name, entry.definition)
+
+
+# An engine that serves asks of the same ones again and again.
+@lru_cache(maxsize=16_384)
+def _timing(name: str, definition: str) -> Timing:
+    source = parse_kept(definition, f"schedule {name}")
     timing = {name: value for name, value in source.data.items() if name != "job"}
     return _checked(Timing, replace(source, data=timing))
 

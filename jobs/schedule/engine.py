@@ -21,13 +21,15 @@ from aigc.errors import FactoryError
 from cluster.errors import StoreUnavailable
 from cluster.schedules import Schedules
 from cluster.ticks import Tick, Ticks
-from jobs.errors import OUR_ERROR, SpecInvalid
+from jobs.errors import OUR_ERROR
 from jobs.schedule.decisions import Again, after_exit, pass_over
 
 LEASE = timedelta(seconds=30)
 """As long after it was last heard of, an engine is taken for lost."""
 LOOK_SECONDS = 0.5
 """Between two passes of an engine that serves."""
+TOGETHER = 200
+"""So many schedules are decided in one transaction: others wait for it no longer than a moment."""
 
 
 class Jobs(Protocol):
@@ -87,24 +89,29 @@ class Engine:
 
     def decide(self) -> None:
         """Write down every tick that has come due, of all schedules."""
-        for name in self._schedules.pending():
-            try:
-                self._schedules.advance(name, pass_over)
-            except SpecInvalid as error:
-                self._tell(f"schedule {name} can no longer be read, and stands still: {error}")
+        pending = self._schedules.pending()
+        for first in range(0, len(pending), TOGETHER):
+            decided = self._schedules.advance(pending[first : first + TOGETHER], pass_over)
+            for name, error in decided.items():
+                if isinstance(error, FactoryError):
+                    self._tell(f"schedule {name} can no longer be read, and stands still: {error}")
 
     def begin(self) -> None:
         """Claim ticks and start their jobs, as many as there is room for."""
-        while len(self._at_work) < self._at_most:
-            tick = self._ticks.claim(self._owner, self._lease)
-            if tick is None:
+        while room := self._at_most - len(self._at_work):
+            claimed = self._ticks.claim(self._owner, self._lease, room)
+            for tick in claimed:
+                self._start(tick)
+            if not claimed:
                 return
-            try:
-                self._at_work.append(AtWork(tick, self._jobs.start(tick)))
-            except (FactoryError, OSError) as error:
-                self._record(tick, OUR_ERROR, str(error))
-            else:
-                self._say(f"{tick.schedule} of {tick.due.isoformat()}: attempt {tick.attempt}")
+
+    def _start(self, tick: Tick) -> None:
+        try:
+            self._at_work.append(AtWork(tick, self._jobs.start(tick)))
+        except (FactoryError, OSError) as error:
+            self._record(tick, OUR_ERROR, str(error))
+        else:
+            self._say(f"{tick.schedule} of {tick.due.isoformat()}: attempt {tick.attempt}")
 
     def look_after(self) -> None:
         """Record what has ended, and keep the claims on what has not."""

@@ -206,6 +206,5 @@ def test_how_a_tick_ends(
 def test_what_can_no_longer_be_read_is_not_attempted_again(installation: Installation) -> None:
     installation.schedules.create("old", "retries: [", True, lambda now: None)
     installation.schedules.trigger("old", HOUR, "")
-    tick = installation.ticks.claim("me", HOUR)
-    assert tick is not None
+    (tick,) = installation.ticks.claim("me", HOUR)
     assert isinstance(after_exit(tick, 1, "why"), Ended)
