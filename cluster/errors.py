@@ -25,6 +25,7 @@ FactoryError (aigc.errors)
     ├── ScheduleExists          there is a schedule of that name already
     ├── TicksMissed             not every tick of a schedule is accounted for
     ├── StoreUnavailable        the store of decisions does not answer
+    ├── StoreNewer              a newer program has changed the store of decisions
     ├── TrackingRefused         MLflow answers, and will never take what it was given
     └── TrackingUnavailable     the MLflow store or server does not answer
         ├── CredentialsRefused  the server refuses the credentials, or they do not lie safely
@@ -130,6 +131,10 @@ class TicksMissed(ClusterError):
 
 class StoreUnavailable(ClusterError):
     """The store of decisions does not answer."""
+
+
+class StoreNewer(ClusterError):
+    """A newer program has changed the store of decisions."""
 
 
 class TrackingRefused(ClusterError):

@@ -14,35 +14,16 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import JSON, Column, Integer, MetaData, String, Table, Text, select
+from sqlalchemy import select
 
+from cluster.migrations import bring_up_to_date
 from cluster.store import Store
+from cluster.tables import MOVES
 
 Kind = Literal["train", "evaluate", "promote", "force", "rollback", "outside"]
 """What asked for a move: a job, a person with or without the gates, or nobody here: somebody who
 used MLflow itself."""
 State = Literal["intended", "done", "withdrawn"]
-
-METADATA = MetaData()
-MOVES = Table(
-    "alias_moves",
-    METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("registry", String(64), nullable=False),
-    Column("model", String(250), nullable=False, index=True),
-    Column("alias", String(250), nullable=False),
-    Column("from_version", Integer),
-    Column("to_version", Integer),
-    Column("kind", String(16), nullable=False),
-    Column("who", Text, nullable=False),
-    Column("at", String(32), nullable=False),
-    Column("why", Text, nullable=False),
-    Column("gates", JSON(none_as_null=True)),
-    Column("submission", String(250)),
-    Column("state", String(16), nullable=False),
-    # An id is never given twice, also after the newest row was lost with a restored backup.
-    sqlite_autoincrement=True,
-)
 
 
 def whoever_asks() -> str:
@@ -99,7 +80,7 @@ class Ledger:
 
     def __init__(self, store: Store, registry: str) -> None:
         self.store, self._registry = store, registry
-        store.create(METADATA)
+        bring_up_to_date(store)
 
     def moves(self, model: str) -> list[Move]:
         """Every move of the model's aliases, the oldest first. Raises StoreUnavailable."""

@@ -13,17 +13,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     BindParameter,
-    Boolean,
-    Column,
     ColumnElement,
     Connection,
-    Index,
     Insert,
-    String,
     Table,
-    Text,
     bindparam,
     select,
 )
@@ -31,11 +25,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from aigc.errors import FactoryError
 from cluster.errors import ScheduleExists, ScheduleNotFound
+from cluster.migrations import bring_up_to_date
 from cluster.store import Store
+from cluster.tables import SCHEDULES, TICKS
 from cluster.ticks import (
     LIVE,
-    METADATA,
-    TICKS,
     Clock,
     Decisions,
     Start,
@@ -44,21 +38,6 @@ from cluster.ticks import (
     rows,
     store_clock,
 )
-
-SCHEDULES = Table(
-    "schedule",
-    METADATA,
-    Column("workspace", String(500), primary_key=True),
-    Column("name", String(64), primary_key=True),
-    Column("definition", Text, nullable=False),
-    Column("alone", Boolean, nullable=False),
-    Column("paused", Boolean, nullable=False),
-    Column("created", BigInteger, nullable=False),
-    Column("cursor", BigInteger, nullable=False),
-    # When there is something to decide next; null when there never will be.
-    Column("next_due", BigInteger),
-)
-Index("schedule_next_due", SCHEDULES.c.workspace, SCHEDULES.c.next_due)
 
 CHANGING = ("definition", "alone", "paused", "cursor", "next_due")
 WAITING = TICKS.c.state == "waiting"
@@ -87,7 +66,7 @@ class Schedules:
 
     def __init__(self, store: Store, workspace: str, clock: Clock = store_clock) -> None:
         self._store, self._workspace, self._clock = store, workspace, clock
-        store.create(METADATA)
+        bring_up_to_date(store)
 
     def now(self) -> datetime:
         """The time for everyone who uses the store."""

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -64,11 +64,6 @@ class Store:
     def of(cls, workspace: Workspace) -> Store:
         """The store of an installation. Raises StoreUnavailable."""
         return cls(workspace.store_url, workspace.root / ".locks")
-
-    def create(self, metadata: MetaData) -> None:
-        """Make the tables that are not there yet. Raises StoreUnavailable."""
-        with self.exclusive("schema"), self.transaction() as connection:
-            metadata.create_all(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

@@ -15,17 +15,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
     ColumnElement,
     Connection,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
     and_,
     or_,
     select,
@@ -33,50 +24,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from cluster.migrations import bring_up_to_date
 from cluster.store import Store
+from cluster.tables import TICKS
 
 Ending = Literal["ran", "failed", "missed", "skipped", "replaced"]
 State = Literal["waiting", "running"] | Ending
 LIVE = ("waiting", "running")
 """The states of ticks that have not ended."""
-
-METADATA = MetaData()
-TICKS = Table(
-    "tick",
-    METADATA,
-    # A store may serve several workspaces, whose schedules have nothing to do with one another.
-    Column("workspace", String(500), primary_key=True),
-    Column("schedule", String(64), primary_key=True),
-    # All times are milliseconds since 1970.
-    Column("due", BigInteger, primary_key=True, autoincrement=False),
-    # Of ticks that are recorded together: up to when, and how many.
-    Column("through", BigInteger, nullable=False),
-    Column("count", BigInteger, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("definition", Text, nullable=False),
-    # Whether another tick of the schedule may be at work at the same time.
-    Column("alone", Boolean, nullable=False),
-    Column("start_at", BigInteger),
-    Column("start_by", BigInteger),
-    Column("to_end", Boolean, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("token", BigInteger, nullable=False),
-    Column("owner", String(250)),
-    Column("lease", BigInteger),
-    Column("submission", String(250)),
-    Column("started", BigInteger),
-    Column("ended", BigInteger),
-)
-Index("tick_state", TICKS.c.state, TICKS.c.start_at)
-Index(
-    "tick_alone",
-    TICKS.c.workspace,
-    TICKS.c.schedule,
-    unique=True,
-    sqlite_where=and_(TICKS.c.state == "running", TICKS.c.alone),
-    postgresql_where=and_(TICKS.c.state == "running", TICKS.c.alone),
-)
 
 
 @dataclass(frozen=True)
@@ -173,7 +128,7 @@ class Ticks:
 
     def __init__(self, store: Store, workspace: str, clock: Clock = store_clock) -> None:
         self._store, self._workspace, self._clock = store, workspace, clock
-        store.create(METADATA)
+        bring_up_to_date(store)
 
     def claim(self, owner: str, lease: timedelta, at_most: int = 1) -> list[Tick]:
         """Take ticks that are to start, or whose owner has not been heard of in time.

@@ -35,6 +35,7 @@ from cluster.errors import (
     PackageTooLarge,
     ScheduleExists,
     ScheduleNotFound,
+    StoreNewer,
     SubmissionNotFound,
     TicksMissed,
     WorkspaceNotFound,
@@ -75,6 +76,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     HeadDiffers: 2,
     PackageTooLarge: 2,
     ScheduleExists: 2,
+    StoreNewer: 2,
     KeyboardInterrupt: INTERRUPTED,
 }
 """The code of a class holds for its subclasses, unless they have one of their own."""

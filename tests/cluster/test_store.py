@@ -26,10 +26,15 @@ pytestmark = [
 @pytest.fixture
 def opened(workspace: Workspace, decisions: None) -> Store:
     store = Store.of(workspace)
-    store.create(METADATA)
-    with store.transaction() as connection:
+    with store.exclusive("schema"), store.transaction() as connection:
+        METADATA.create_all(connection)
         connection.execute(NUMBERS.delete())
     return store
+
+
+def look(store: Store) -> None:
+    with store.transaction():
+        pass
 
 
 def count(store: Store) -> int:
@@ -43,7 +48,6 @@ def test_a_transaction_is_there_whole_or_not_at_all(opened: Store) -> None:
     again = NUMBERS.insert().values([{"number": 2}, {"number": 1}])
     with pytest.raises(StoreUnavailable), opened.transaction() as connection:
         connection.execute(again)
-    opened.create(METADATA)
     assert count(opened) == 1
 
 
@@ -78,7 +82,8 @@ def test_only_a_repaired_write_ahead_log_is_used(workspace: Workspace) -> None:
     assert not any(map(wal_is_safe, [(3, 40, 1), (3, 44, 5), (3, 50, 6), (3, 51, 2), (3, 45, 0)]))
     assert all(map(wal_is_safe, [(3, 44, 6), (3, 50, 7), (3, 51, 3), (3, 52, 0)]))
     file = workspace.root / "own.db"
-    Store(f"sqlite:///{file}", workspace.root).create(METADATA)
+    with Store(f"sqlite:///{file}", workspace.root).transaction() as connection:
+        METADATA.create_all(connection)
     (mode,) = sqlite3.connect(file).execute("PRAGMA journal_mode").fetchone()
     assert (mode == "wal") is wal_is_safe(sqlite3.sqlite_version_info)
 
@@ -97,7 +102,7 @@ def test_a_store_that_does_not_answer_is_an_error_without_its_secrets(
 ) -> None:
     monkeypatch.setenv("AIGC_STORE", url)
     with pytest.raises(StoreUnavailable) as error:
-        Store(url, tmp_path).create(METADATA)
+        look(Store(url, tmp_path))
     assert "canary" not in str(error.value)
     assert "AIGC_STORE" in str(error.value)
 
@@ -108,4 +113,4 @@ def test_a_file_that_is_no_database_is_refused(
     monkeypatch.delenv("AIGC_STORE", raising=False)
     (tmp_path / "aigc.db").write_text("something else" * 100)
     with pytest.raises(StoreUnavailable, match=r"file is not a database\. It is aigc.db"):
-        Store(f"sqlite:///{tmp_path / 'aigc.db'}", tmp_path).create(METADATA)
+        look(Store(f"sqlite:///{tmp_path / 'aigc.db'}", tmp_path))

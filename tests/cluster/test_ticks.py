@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from cluster.errors import ScheduleExists, ScheduleNotFound
 from cluster.schedules import Decide, Entry, Schedules
 from cluster.store import Store
-from cluster.ticks import METADATA, Closed, Decisions, Start, Tick, Ticks, milliseconds, store_clock
+from cluster.ticks import Closed, Decisions, Start, Tick, Ticks, milliseconds, store_clock
 from cluster.workspace import Workspace
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -292,8 +292,3 @@ def test_many_at_once_decide_each_moment_once(kept: Kept) -> None:
         thread.join()
     assert sorted(seen) == [(NOON + n * MINUTE, NOON + (n + 1) * MINUTE) for n in range(40)]
     assert len(kept.ticks.history()) == 40
-
-
-def test_the_tables_are_made_once(kept: Kept) -> None:
-    kept.store.create(METADATA)
-    assert kept.schedules.all() == []

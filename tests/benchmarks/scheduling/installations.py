@@ -12,9 +12,10 @@ from pathlib import Path
 
 import servers
 
-from cluster.schedules import SCHEDULES, Schedules
+from cluster.schedules import Schedules
 from cluster.store import Store
-from cluster.ticks import TICKS, Ticks, milliseconds
+from cluster.tables import SCHEDULES, TICKS
+from cluster.ticks import Ticks, milliseconds
 from cluster.workspace import Workspace
 from jobs.schedule.definition import Schedule, check_schedule
 from jobs.source import Source

@@ -52,7 +52,10 @@ def serve(kept: Installation, at_most: int) -> Iterator[None]:
 
 
 def begun(kept: Installation, count: int) -> list[float]:
-    """Seconds from when the first `count` ticks were due until they began, ascending; once all have ended."""
+    """Seconds from when the first `count` ticks were due until they began, ascending.
+
+    Waits until all of them have ended.
+    """
     patience = time.monotonic() + PATIENCE_SECONDS
     while True:
         found = sorted(kept.ticks.history(), key=lambda tick: tick.due)[:count]

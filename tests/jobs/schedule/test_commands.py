@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cluster.schedules import SCHEDULES
 from cluster.store import Store
+from cluster.tables import SCHEDULES
 from cluster.ticks import milliseconds
 from cluster.workspace import Workspace
 from jobs.cli import main
