@@ -31,7 +31,7 @@ def lateness(together: int, minutes: int, figures: Figures, goals: Goals) -> Non
         rows.append((kind, len(late), median(late), late[len(late) * 95 // 100], late[-1]))
         figures[f"lateness, {kind}, median s"] = round(median(late), 3)
         figures[f"lateness, {kind}, longest s"] = round(late[-1], 3)
-        goals[f"1/median lateness, {kind}"] = (1 / median(late), 1.0)
+        goals[f"1 s over the median lateness, {kind}"] = (1 / median(late), 1.0)
     table((f"{together} due each minute", "ticks", "late s, median", "95 %", "longest"), rows)
 
 

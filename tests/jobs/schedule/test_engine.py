@@ -84,7 +84,7 @@ def test_a_pass_runs_what_is_due_and_ends(installation: Installation, asking: An
     engine = installation.tick()
     assert engine.is_idle
     assert installation.outcomes() == [("13:00", "ran")]
-    assert (installation.folder / "nightly-20260610T130000.done").is_dir()
+    assert (installation.folder / "nightly-20260610T130000.done").is_file()
     (tick,) = installation.ticks.history()
     assert (tick.submission, tick.attempt) == ("trivial-130000", 1)
 
