@@ -156,6 +156,7 @@ class Ticks:
             owner=owner,
             lease=until,
             token=TICKS.c.token + 1,
+            told=False,
             attempt=TICKS.c.attempt + int(waited),
             started=row["started"] or now,
         )
@@ -276,6 +277,7 @@ def rows(
         "definition": definition,
         "alone": alone,
         "to_end": False,
+        "told": False,
         "attempt": 0,
         "token": 0,
     }

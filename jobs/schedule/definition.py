@@ -18,6 +18,7 @@ from aigc.seeding import derive
 from cluster.schedules import Entry
 from jobs.diagnosis import Contradictions, diagnose
 from jobs.errors import FieldPath, SpecInvalid, shortened
+from jobs.schedule.channels import Channel
 from jobs.schedule.cron import parse_cron
 from jobs.schedule.timetable import Timetable
 from jobs.schedule.zones import zone
@@ -85,6 +86,7 @@ class Timing(Config):
     was due is missed. `catch_up` says which of the ticks that came due while nobody looked are
     still started: those of the last five minutes, the newest one, or up to `catch_up_at_most` of
     the newest ones. `jitter` is the most by which a start is put off, by as much for every engine.
+    `notify` are those who are told when something is wrong with a tick, or right again.
     """
 
     kind: Literal["schedule"] = "schedule"
@@ -98,6 +100,7 @@ class Timing(Config):
     retries: Retries = Retries()
     jitter: Duration = "0s"
     end: date | None = None
+    notify: Annotated[tuple[Channel, ...], Field(strict=False, max_length=10)] = ()
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Timing:
@@ -150,12 +153,13 @@ class Schedule(Timing):
 def timing_of(entry: Entry) -> Timing:
     """When a schedule that is kept is due, also when its job no longer validates: that is a matter
     of its ticks. Raises SpecInvalid."""
-    return _timing(entry.name, entry.definition)
+    return timing_in(entry.name, entry.definition)
 
 
 # An engine that serves asks of the same ones again and again.
 @lru_cache(maxsize=16_384)
-def _timing(name: str, definition: str) -> Timing:
+def timing_in(name: str, definition: str) -> Timing:
+    """The same of the schedule `name`, or of its ticks, as it was kept. Raises SpecInvalid."""
     source = parse_kept(definition, f"schedule {name}")
     timing = {name: value for name, value in source.data.items() if name != "job"}
     return _checked(Timing, replace(source, data=timing))
