@@ -70,7 +70,8 @@ class Decisions:
 @dataclass(frozen=True)
 class Tick:
     """A tick as it is recorded. `due` and the like are in UTC; `definition` is the schedule's when
-    the tick was written down. `attempt` counts from 1, and is 0 before the first one."""
+    the tick was written down. `attempt` counts from 1, and is 0 before the first one; `failures`
+    are those that failed by themselves. `backfill` is the call that asked for it afterwards."""
 
     schedule: str
     due: datetime
@@ -82,12 +83,14 @@ class Tick:
     start_at: datetime | None
     to_end: bool
     attempt: int
+    failures: int
     token: int
     owner: str | None
     lease: datetime | None
     submission: str | None
     started: datetime | None
     ended: datetime | None
+    backfill: str | None = None
 
 
 TIMES = ("due", "through", "start_at", "lease", "started", "ended")
@@ -174,10 +177,14 @@ class Ticks:
             until = milliseconds(self._clock(connection) + lease)
             return self._say(connection, tick, lease=until)
 
-    def release(self, tick: Tick) -> None:
-        """Give a claim up, for another engine to take at once."""
+    def release(self, tick: Tick, pause: timedelta = timedelta(0)) -> bool:
+        """Give a claim up, for an engine to take after the pause; False when it was lost.
+
+        Until then the tick counts as at work, since its job may be.
+        """
         with self._store.transaction() as connection:
-            self._say(connection, tick, lease=0)
+            until = milliseconds(self._clock(connection) + pause) if pause else 0
+            return self._say(connection, tick, lease=until) is not None
 
     def intend(self, tick: Tick, submission: str) -> Tick | None:
         """Write down which submission the tick becomes. None when the claim was lost."""
@@ -191,12 +198,13 @@ class Ticks:
             outcome = {"state": ending, "reason": reason, "ended": now, "lease": None}
             return self._say(connection, tick, **outcome) is not None
 
-    def put_back(self, tick: Tick, pause: timedelta, reason: str) -> bool:
+    def put_back(self, tick: Tick, pause: timedelta, reason: str, failed: bool = True) -> bool:
         """Let the tick wait for its next attempt; False when the claim was lost."""
         with self._store.transaction() as connection:
             at = milliseconds(self._clock(connection) + pause)
             waiting = {"state": "waiting", "reason": reason, "start_at": at, "lease": None}
-            return self._say(connection, tick, **waiting) is not None
+            failures = TICKS.c.failures + int(failed)
+            return self._say(connection, tick, **waiting, failures=failures) is not None
 
     def history(self, schedule: str | None = None, limit: int | None = None) -> list[Tick]:
         """What is recorded, the newest first: of one schedule, or of all."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.commands.following import follow, going_on, leave, present_of, to_cancel
+from jobs.commands.following import follow, going_on, leave, present_of, take_over, to_cancel
 from jobs.commands.plan import again, next_commands, show_plan
 from jobs.console import Output, as_json, message, show_one
 
@@ -49,6 +49,8 @@ def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
         return
     if not asked.yes and sys.stdin.isatty():
         click.confirm("Hand it over?", default=True, abort=True, err=True)
+    if asked.tick is not None and asked.attempt is not None:
+        take_over(click.get_current_context(), submission.run, asked.tick, asked.attempt)
     if (done := submission.outcome(planning)) is None:
         # A worker tells how far it is. What earlier attempts have said is skipped.
         reader = LogReader(submission.run.logs, None)
@@ -64,13 +66,19 @@ def run_elsewhere(invocation: Invocation, source: Source, asked: Asked) -> None:
 
 def _hand_over(head: Head, handed: Handing, submission: Submission) -> None:
     """Unless it is at work already: the same request twice is one job."""
+    from cluster.errors import AlreadyRunning
+
     present = present_of(submission.run)
-    if present.has_ended:
-        with going_on(submission.run, to_cancel(submission.run)):
-            handed.deliver(head)
-        message(f"{submission.id} was handed to {head.address}")
-    else:
-        message(f"{submission.id} is at work already: {present.state}, {present.reason}")
+    try:
+        if present.has_ended:
+            with going_on(submission.run, to_cancel(submission.run)):
+                handed.deliver(head)
+            message(f"{submission.id} was handed to {head.address}")
+        else:
+            message(f"{submission.id} is at work already: {present.state}, {present.reason}")
+    except AlreadyRunning as error:
+        # Whoever asked for the same was quicker.
+        message(error.what)
     for command in ("status", "logs -f", "cancel"):
         message(f"next  aigc job {command} {submission.id}")
 

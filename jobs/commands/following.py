@@ -6,6 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,9 +16,11 @@ from jobs.errors import CODES_OF_STATES, GATES_REFUSED, INTERRUPTED
 
 if TYPE_CHECKING:
     from cluster.log_reader import LogReader
-    from cluster.states import Standing
+    from cluster.states import Standing, State
     from cluster.workspace import RunFolder
 
+IN_VAIN: tuple[State, ...] = ("FAILED", "CANCELLED")
+"""A job that was stopped, or is gone without a word, goes on."""
 POLL_SECONDS = 0.5
 """Between two looks at a submission that is waited for or followed."""
 
@@ -96,6 +99,18 @@ def going_on(run: RunFolder, hint: str) -> Iterator[None]:
 def to_cancel(run: RunFolder) -> str:
     """How to end it after all."""
     return f"to end it: aigc job cancel {run.submission}"
+
+
+def take_over(context: click.Context, run: RunFolder, tick: Path, attempt: int) -> None:
+    """Wait for what another engine has begun of an attempt, and end as that has where it was in
+    vain: what nobody has looked at is not begun a second time. Raises LogLost.
+    """
+    from jobs.schedule.once import Mark, mark_at
+
+    mark = mark_at(tick, attempt, run)
+    for present in looks(run):
+        if present.has_ended and present.state in IN_VAIN and Mark.of(run) != mark:
+            leave(context, run, present)
 
 
 def leave(context: click.Context, run: RunFolder, present: Standing) -> None:

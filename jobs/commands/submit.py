@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jobs.commands.following import take_over
 from jobs.commands.plan import again, next_commands, show_plan
 from jobs.console import Output, as_json, message, output_option, show_one
 from jobs.invocation import Invocation, insecure_option, where_option
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Asked:
     """How a spec is to be run. `rerun_of` is the submission whose spec it is, which its run
-    remembers if it is another one; `tick` the folder of the tick of a schedule that it is for."""
+    remembers if it is another one; `tick` the folder of the tick of a schedule that it is for, and
+    `attempt` the number of the attempt, where it is an engine that asks."""
 
     place: str
     priority: int
@@ -33,6 +35,7 @@ class Asked:
     output: Output
     rerun_of: str | None = None
     tick: Path | None = None
+    attempt: int | None = None
 
     @property
     def is_elsewhere(self) -> bool:
@@ -90,7 +93,14 @@ _WORDS = ("place", "priority", "insecure", "detach", "dry_run", "yes", "output")
     type=click.Path(path_type=Path),
     metavar="FOLDER",
     hidden=True,
-    help="The tick of a schedule that it is for: pinned once, and waited for if it is at work.",
+    help="The tick of a schedule that it is for: pinned and named once.",
+)
+@click.option(
+    "--attempt",
+    type=click.IntRange(1),
+    metavar="N",
+    hidden=True,
+    help="The attempt at the tick: what was begun of it before is waited for.",
 )
 @click.option(
     "--render",
@@ -106,6 +116,7 @@ def submit(
     asked: Asked,
     rerun_of: str | None,
     tick: Path | None,
+    attempt: int | None,
     render: str | None,
 ) -> None:
     """Run the job that the file SPEC asks for, and follow it to its end."""
@@ -116,9 +127,8 @@ def submit(
     if render is not None:
         show_ray_job(invocation, source_of(spec, settings), asked)
     else:
-        run_source(
-            invocation, source_of(spec, settings), replace(asked, rerun_of=rerun_of, tick=tick)
-        )
+        asked = replace(asked, rerun_of=rerun_of, tick=tick, attempt=attempt)
+        run_source(invocation, source_of(spec, settings), asked)
 
 
 def show_ray_job(invocation: Invocation, source: Source, asked: Asked) -> None:
@@ -168,8 +178,10 @@ def _run(invocation: Invocation, source: Source, asked: Asked) -> None:
         return
     if not asked.yes and sys.stdin.isatty():
         click.confirm("Run it?", default=True, abort=True, err=True)
+    if asked.tick is not None and asked.attempt is not None:
+        take_over(click.get_current_context(), submission.run, asked.tick, asked.attempt)
     with session.place, in_turn(submission, session, asked.priority), in_contact(session.tracking):
-        outcome = execute(submission, session, wait=asked.tick is not None)
+        outcome = execute(submission, session, wait=asked.attempt is not None)
     show_one(outcome, asked.output)
     for command in next_commands(outcome, session):
         message(f"next  {command}")

@@ -105,9 +105,9 @@ class Channel(Config):
     """One of the three, and what it is told of. `command` reads the JSON from its input."""
 
     webhook: Webhook | None = None
-    command: (
-        Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=50)] | None
-    ) = None
+    command: Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=50)] | None = (
+        None
+    )
     email: Email | None = None
     on: Annotated[tuple[Event, ...], Field(strict=False, min_length=1)] = EVENTS
 

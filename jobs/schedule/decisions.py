@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from cluster.schedules import Entry
+from cluster.states import State
 from cluster.ticks import Closed, Decisions, Ending, Start, Tick
 from jobs.errors import CANCELLED, DONE, GATES_REFUSED, INTERRUPTED, NOT_FINISHED
 from jobs.schedule.definition import Timing, duration, retries_of, timing_of
@@ -122,7 +123,17 @@ def set_aside(
 
 @dataclass(frozen=True)
 class Again:
-    """The tick waits so long, and is attempted again."""
+    """The tick waits so long, and is attempted again. `failed`: that uses up a retry."""
+
+    pause: timedelta
+    reason: str
+    failed: bool = True
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """The job is at work, or may be, though the process that followed it has ended: the same
+    attempt is looked at again after so long."""
 
     pause: timedelta
     reason: str
@@ -140,20 +151,43 @@ FINAL = (2, 102, CANCELLED, 105, GATES_REFUSED)
 """What no other attempt would change, by the exit code of `aigc submit`."""
 
 
-def after_exit(tick: Tick, code: int, said: str) -> Again | Ended:
-    """What becomes of a tick whose job has ended with that exit code, after saying why.
+LOOK_AGAIN = timedelta(seconds=15)
+"""After so long, for a job that outlived whoever followed it."""
+ON_ITS_WAY = timedelta(hours=6)
+"""So long after its tick was begun a job may be at a head that does not answer."""
+
+
+def may_go_on(tick: Tick, state: State | None, now: datetime) -> bool:
+    """Whether the job of a tick is at work or may be, by the state of its submission."""
+    if state == "PENDING":
+        return tick.started is not None and now - tick.started < ON_ITS_WAY
+    return state in ("QUEUED", "RUNNING")
+
+
+def exit_reason(code: int, said: str) -> str:
+    """Why a tick ended, by the exit code of its job and what that said."""
+    return f"exit code {code}: {said}" if code > 0 else f"signal {-code}: {said}"
+
+
+def after_exit(
+    tick: Tick, code: int, said: str, goes_on: bool = False
+) -> Again | Ended | Unsettled:
+    """What becomes of a tick when the process of its job has ended with that exit code, after
+    saying why. `goes_on`: the job itself may not have ended.
 
     A job that was stopped from outside goes on, which is no failure and does not use up a retry.
     """
     if code == DONE:
         return Ended("ran", "")
+    why = exit_reason(code, said)
+    if goes_on:
+        return Unsettled(LOOK_AGAIN, why)
     if tick.to_end:
         return Ended("replaced", "a later tick took its place")
-    why = f"exit code {code}: {said}" if code > 0 else f"signal {-code}: {said}"
     if code in FINAL:
         return Ended("failed", why)
     retries = retries_of(tick.definition)
     if code in (NOT_FINISHED, INTERRUPTED):
-        return Again(duration(retries.pause), why)
-    pause = retries.pause_after(tick.attempt)
+        return Again(duration(retries.pause), why, failed=False)
+    pause = retries.pause_after(tick.failures + 1)
     return Ended("failed", why) if pause is None else Again(pause, why)

@@ -71,11 +71,11 @@ class Retries(Config):
     pause: Duration = "1m"
     longest: Duration = "1h"
 
-    def pause_after(self, attempt: int) -> timedelta | None:
-        """How long to wait after that attempt, counted from 1; None when it was the last one."""
-        if attempt > self.count:
+    def pause_after(self, failure: int) -> timedelta | None:
+        """How long to wait after that failure, counted from 1; None when it was the last one."""
+        if failure > self.count:
             return None
-        return min(duration(self.pause) * (1 << attempt - 1), duration(self.longest))
+        return min(duration(self.pause) * (1 << failure - 1), duration(self.longest))
 
 
 class Timing(Config):

@@ -2,7 +2,9 @@
 
 Any number of engines may run at once on one store. A job is a process of its own that outlives the
 engine; the tick of an engine that is gone is claimed by another one, which submits the same job
-again: that is the same submission, and it waits for the first to end.
+again: that is the same submission, and it waits for the first to end, or ends as that has. What the
+process of a job says counts only where the job itself has ended, by what its files and its head
+say: otherwise the tick stays at work, and is looked at again.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ from typing import Protocol
 from aigc.errors import FactoryError
 from cluster.errors import StoreUnavailable
 from cluster.schedules import Schedules
+from cluster.states import State
 from cluster.ticks import Tick, Ticks
-from jobs.errors import OUR_ERROR
-from jobs.schedule.decisions import Again, after_exit, pass_over
+from jobs.errors import CANCELLED, DONE, OUR_ERROR
+from jobs.schedule.decisions import Again, Unsettled, after_exit, may_go_on, pass_over
 
 LEASE = timedelta(seconds=30)
 """As long after it was last heard of, an engine is taken for lost."""
+NOT_IN_VAIN = ("QUEUED", "PENDING", "RUNNING", "SUCCEEDED")
+"""The states of a submission that is to be followed to its end, though it is to make room."""
 LOOK_SECONDS = 0.5
 """Between two passes of an engine that serves."""
 TOGETHER = 200
@@ -47,6 +52,10 @@ class Jobs(Protocol):
         """The submission that it has become, once that is known."""
         ...
 
+    def state(self, tick: Tick) -> State | None:
+        """That of the submission, as its files have it; None as long as there is none."""
+        ...
+
     def said(self, tick: Tick) -> str:
         """One line on why it has failed."""
         ...
@@ -59,12 +68,11 @@ class AtWork:
     tick: Tick
     process: subprocess.Popen[bytes]
     renewed: float = field(default_factory=time.monotonic)
-    asked_to_end: bool = False
 
 
 class Engine:
     """One engine. `at_most` jobs are at work at a time; `say` is told what a person may want to
-    know."""
+    know, and `after_pass` is called after every pass that went well."""
 
     def __init__(
         self,
@@ -74,7 +82,9 @@ class Engine:
         say: Callable[[str], None],
         at_most: int = 4,
         lease: timedelta = LEASE,
+        after_pass: Callable[[], None] = lambda: None,
     ) -> None:
+        self._after_pass = after_pass
         self._schedules, self._ticks, self._jobs, self._say = schedules, ticks, jobs, say
         self._at_most, self._lease = at_most, lease
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
@@ -106,6 +116,9 @@ class Engine:
                 return
 
     def _start(self, tick: Tick) -> None:
+        if tick.to_end and self._jobs.state(tick) not in NOT_IN_VAIN:
+            self._record(tick, CANCELLED, "")
+            return
         try:
             self._at_work.append(AtWork(tick, self._jobs.start(tick)))
         except (FactoryError, OSError) as error:
@@ -137,6 +150,7 @@ class Engine:
                     self.decide()
                     begun = True
                 self.begin()
+                self._after_pass()
             except StoreUnavailable as error:
                 if not forever:
                     raise
@@ -163,9 +177,9 @@ class Engine:
             self._say(f"{each.tick.schedule}: another engine looks after its job now")
             return False
         each.tick, each.renewed = renewed, time.monotonic()
-        if renewed.to_end and not each.asked_to_end:
+        if renewed.to_end:
+            # Each time: an attempt that begins forgets what was asked before.
             self._jobs.end(each.tick, each.process)
-            each.asked_to_end = True
         return True
 
     def _note_submission(self, each: AtWork) -> None:
@@ -174,9 +188,12 @@ class Engine:
             each.tick = self._ticks.intend(each.tick, found) or each.tick
 
     def _record(self, tick: Tick, code: int, said: str) -> None:
-        decided = after_exit(tick, code, said)
-        if isinstance(decided, Again):
-            recorded = self._ticks.put_back(tick, decided.pause, decided.reason)
+        decided = after_exit(tick, code, said, code != DONE and self._goes_on(tick))
+        if isinstance(decided, Unsettled):
+            recorded = self._ticks.release(tick, decided.pause)
+            how = "its job goes on"
+        elif isinstance(decided, Again):
+            recorded = self._ticks.put_back(tick, decided.pause, decided.reason, decided.failed)
             how = f"again in {decided.pause}"
         else:
             recorded = self._ticks.finish(tick, decided.ending, decided.reason)
@@ -185,6 +202,9 @@ class Engine:
         if recorded:
             why = f": {decided.reason}" if decided.reason else ""
             self._say(f"{tick.schedule} of {tick.due.isoformat()}: {how}{why}")
+
+    def _goes_on(self, tick: Tick) -> bool:
+        return may_go_on(tick, self._jobs.state(tick), self._schedules.now())
 
     def _tell(self, text: str) -> None:
         """Say something that would be said at every pass once."""

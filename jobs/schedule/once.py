@@ -7,12 +7,14 @@ though the champion has moved or the product was upgraded since.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from aigc.data.files import put_if_absent
-from cluster.workspace import Workspace
+from cluster.handover import Handover, size_of
+from cluster.workspace import RunFolder, Workspace
 from jobs.session import Planning
 from jobs.source import Source, read
 from jobs.spec import Spec, as_document, check
@@ -45,6 +47,10 @@ class TickFolder:
         """The id of the submission, once it is known. It stays, whatever becomes of the code."""
         return self.path / "submission"
 
+    def attempt(self, number: int) -> Path:
+        """How far the submission had come when that attempt began."""
+        return self.path / f"attempt-{number}.json"
+
     @property
     def outcome(self) -> Path:
         """What the command has printed: the outcome, JSON."""
@@ -54,6 +60,31 @@ class TickFolder:
     def log(self) -> Path:
         """What the command has told, of all attempts."""
         return self.path / "log"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a submission has come: the bytes of its record, and the last job of a head that it
+    was. What it ends in after another mark is news."""
+
+    bytes: int
+    job: str | None
+
+    @classmethod
+    def of(cls, run: RunFolder) -> Mark:
+        """Where it is now."""
+        note = Handover.of(run)
+        return cls(size_of(run), note.job if note else None)
+
+
+def mark_at(tick: Path, attempt: int, run: RunFolder) -> Mark:
+    """Where the submission was when the attempt began, which is now if nobody began it before.
+
+    Raises WorkspaceUnwritable.
+    """
+    path = TickFolder(tick).attempt(attempt)
+    put_if_absent(path, json.dumps(asdict(Mark.of(run))))
+    return Mark(**json.loads(path.read_text()))
 
 
 def prepare_for(tick: Path | None, spec: Spec, planning: Planning, source: Source) -> Submission:

@@ -11,6 +11,8 @@ from typing import IO
 from aigc.data.files import write_text
 from aigc.errors import FactoryError
 from cluster.cancellation import ask
+from cluster.states import State
+from cluster.submissions import standing
 from cluster.ticks import Tick
 from cluster.workspace import Workspace
 from jobs.schedule.once import TickFolder
@@ -33,7 +35,7 @@ class Submitting:
         job = parse(tick.definition.encode(), f"schedule {tick.schedule}").data.get("job")
         write_text(folder.job, written({**job, "due": tick.due.isoformat()} if job else {}))
         words = ["submit", str(folder.job), "--on", self.place, "--yes", "-o", "json"]
-        words += ["--tick", str(folder.path)]
+        words += ["--tick", str(folder.path), "--attempt", str(tick.attempt)]
         words += ["--insecure-cluster"] if self.insecure else []
         with folder.outcome.open("wb") as outcome, folder.log.open("ab") as log:
             return self._run(words, outcome, log)
@@ -56,15 +58,22 @@ class Submitting:
             return self._folder(tick).submission.read_text().strip() or None
         return None
 
+    def state(self, tick: Tick) -> State | None:
+        """That of the submission, as its files have it; no head is asked."""
+        submission = self.submission(tick)
+        return standing(self.workspace.run(submission)).state if submission else None
+
     def said(self, tick: Tick) -> str:
-        """The last error that its log tells of, or where that is."""
-        path = self._folder(tick).log
+        """Why it has failed, by the end of its log; or where that is."""
+        path, submission = self._folder(tick).log, self.submission(tick)
+        words = ("error: ", f"{submission}: FAILED, ", f"{submission}: CANCELLED, ")
         with suppress(OSError), path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
             for line in reversed(lines):
-                if line.startswith("error: "):
-                    return line.removeprefix("error: ")
+                for word in words:
+                    if line.startswith(word):
+                        return line.removeprefix(word)
         return f"see {path}"
 
     def _folder(self, tick: Tick) -> TickFolder:

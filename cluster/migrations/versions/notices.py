@@ -13,8 +13,10 @@ def upgrade() -> None:
     """Add the table and the mark; ticks that are live now will be told of."""
     op.add_column("tick", Column("told", Boolean, nullable=False, server_default=true()))
     op.execute("UPDATE tick SET told = false WHERE state IN ('waiting', 'running')")
-    where = {f"{name}_where": ~column("told", Boolean) for name in ("sqlite", "postgresql")}
-    op.create_index("tick_untold", "tick", ["workspace", "due"], **where)
+    untold = ~column("told", Boolean)
+    op.create_index(
+        "tick_untold", "tick", ["workspace", "due"], sqlite_where=untold, postgresql_where=untold
+    )
     op.create_table(
         "notice",
         Column("workspace", String(500), primary_key=True),

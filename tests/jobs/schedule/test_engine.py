@@ -15,10 +15,11 @@ from sqlalchemy import Connection
 from trivial import Trivial
 
 from cluster.schedules import Schedules
+from cluster.states import State
 from cluster.store import Store
-from cluster.ticks import Ticks
+from cluster.ticks import Tick, Ticks
 from cluster.workspace import Workspace
-from jobs.schedule.decisions import Again, Ended, after_exit
+from jobs.schedule.decisions import LOOK_AGAIN, ON_ITS_WAY, Again, Ended, after_exit
 from jobs.schedule.definition import Schedule
 from jobs.schedule.engine import Engine
 
@@ -172,19 +173,109 @@ def test_a_schedule_that_can_no_longer_be_read_stands_still_and_is_told_of_once(
     assert installation.outcomes() == [("13:00", "waiting")]
 
 
+@dataclass
+class Outliving(Trivial):
+    """A job that outlives the process that follows it, and is in a state that the test sets."""
+
+    now: State | None = "RUNNING"
+
+    def state(self, tick: Tick) -> State | None:
+        return self.now
+
+
+def outliving(installation: Installation, jobs: Outliving) -> Engine:
+    engine = Engine(installation.schedules, installation.ticks, jobs, installation.told.append)
+    engine.run(threading.Event(), forever=False)
+    return engine
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "QUEUED", "PENDING"])
+def test_a_job_that_outlives_its_process_stays_at_work_in_the_same_attempt(
+    installation: Installation, asking: Any, state: State
+) -> None:
+    installation.keep(asking("0 * * * *", "UTC", overlap="replace"))
+    installation.now += HOUR
+    jobs = Outliving(installation.folder, code=104, now=state)
+    assert outliving(installation, jobs).failed == 0
+    assert installation.outcomes() == [("13:00", "running")]
+    # Its place is taken by nobody, and nobody looks before the pause is over.
+    assert outliving(installation, jobs).is_idle
+    installation.now += LOOK_AGAIN + MINUTE
+    jobs.code = 0
+    outliving(installation, jobs)
+    (tick,) = installation.ticks.history()
+    assert (tick.state, tick.attempt, tick.failures) == ("ran", 1, 0)
+
+
+def test_a_job_that_never_arrives_is_given_up(installation: Installation, asking: Any) -> None:
+    installation.keep(asking("0 * * * *", "UTC"))
+    installation.now += HOUR
+    jobs = Outliving(installation.folder, code=104, now="PENDING")
+    outliving(installation, jobs)
+    installation.now += ON_ITS_WAY
+    assert outliving(installation, jobs).failed == 1
+    assert installation.outcomes()[0] == ("13:00", "failed")
+
+
+def test_a_tick_that_makes_room_is_not_begun_again(installation: Installation, asking: Any) -> None:
+    """Its engine has died, and so has its job; the later tick runs."""
+    installation.keep(asking("0 * * * *", "UTC", overlap="replace"))
+    installation.now += HOUR
+    installation.engine().decide()
+    assert installation.ticks.claim("dead", MINUTE) is not None
+    installation.now += HOUR
+    jobs = Outliving(installation.folder, now="INTERRUPTED")
+    outliving(installation, jobs)
+    assert installation.outcomes() == [("13:00", "replaced"), ("14:00", "ran")]
+    assert not (installation.folder / "nightly-20260610T130000.begun").exists()
+
+
+def test_a_job_that_is_at_work_though_its_engine_died_is_asked_to_make_room(
+    installation: Installation, asking: Any
+) -> None:
+    installation.keep(asking("0 * * * *", "UTC", overlap="replace"))
+    installation.now += HOUR
+    installation.engine().decide()
+    assert installation.ticks.claim("dead", MINUTE) is not None
+    installation.now += HOUR
+    jobs = Outliving(installation.folder, seconds=60)
+    lease = timedelta(seconds=0.1)
+    engine = Engine(
+        installation.schedules, installation.ticks, jobs, installation.told.append, lease=lease
+    )
+    engine.decide()
+    engine.begin()
+    assert installation.outcomes() == [("13:00", "running"), ("14:00", "waiting")]
+    jobs.now = "CANCELLED"
+    until(lambda: engine.is_idle, engine)
+    assert installation.outcomes()[0] == ("13:00", "replaced")
+
+
+def test_a_job_that_is_stopped_from_outside_uses_up_no_retry(
+    installation: Installation, asking: Any
+) -> None:
+    installation.keep(asking("0 * * * *", "UTC", retries={"count": 1, "pause": "5m"}))
+    installation.now += HOUR
+    for code in (101, 130, 101, 100, 100):
+        installation.tick(code)
+        installation.now += 5 * MINUTE
+    (tick,) = installation.ticks.history()
+    assert (tick.state, tick.attempt, tick.failures) == ("failed", 5, 1)
+
+
 @pytest.mark.parametrize(
-    ("code", "to_end", "attempt", "expected"),
+    ("code", "to_end", "failures", "expected"),
     [
-        (0, False, 1, Ended("ran", "")),
-        (0, True, 1, Ended("ran", "")),
-        (100, False, 1, Again(MINUTE, "exit code 100: why")),
-        (100, False, 2, Ended("failed", "exit code 100: why")),
-        (-9, False, 1, Again(MINUTE, "signal 9: why")),
-        (107, False, 1, Ended("failed", "exit code 107: why")),
-        (2, False, 1, Ended("failed", "exit code 2: why")),
-        (103, True, 1, Ended("replaced", "a later tick took its place")),
+        (0, False, 0, Ended("ran", "")),
+        (0, True, 0, Ended("ran", "")),
+        (100, False, 0, Again(MINUTE, "exit code 100: why")),
+        (100, False, 1, Ended("failed", "exit code 100: why")),
+        (-9, False, 0, Again(MINUTE, "signal 9: why")),
+        (107, False, 0, Ended("failed", "exit code 107: why")),
+        (2, False, 0, Ended("failed", "exit code 2: why")),
+        (103, True, 0, Ended("replaced", "a later tick took its place")),
         # Stopped from outside is no failure, however often.
-        (101, False, 7, Again(MINUTE, "exit code 101: why")),
+        (101, False, 7, Again(MINUTE, "exit code 101: why", failed=False)),
     ],
 )
 def test_how_a_tick_ends(
@@ -192,7 +283,7 @@ def test_how_a_tick_ends(
     asking: Any,
     code: int,
     to_end: bool,
-    attempt: int,
+    failures: int,
     expected: object,
 ) -> None:
     installation.keep(asking("0 * * * *", "UTC", retries={"count": 1}))
@@ -200,7 +291,7 @@ def test_how_a_tick_ends(
     engine = installation.engine()
     engine.decide()
     (tick,) = installation.ticks.live()
-    assert after_exit(replace(tick, to_end=to_end, attempt=attempt), code, "why") == expected
+    assert after_exit(replace(tick, to_end=to_end, failures=failures), code, "why") == expected
 
 
 def test_what_can_no_longer_be_read_is_not_attempted_again(installation: Installation) -> None:
