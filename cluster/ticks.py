@@ -143,15 +143,20 @@ class Ticks:
             now = milliseconds(self._clock(connection))
             self._expire(connection, now)
             found = connection.execute(self._claimable(now, at_most)).mappings().all()
-            # Again, because another tick may have ended since, for which one of them has waited.
-            now = milliseconds(self._clock(connection))
             until = now + lease // timedelta(milliseconds=1)
-            taken = [self._take(connection, row, owner, now, until) for row in found]
-            return [tick for tick in taken if tick is not None]
+            taken = [self._take(connection, row, owner, until) for row in found]
+            # Again, because only now they have begun: another tick may have ended since, for which
+            # one of them has waited.
+            now = milliseconds(self._clock(connection))
+            return [self._begun(connection, tick, now) for tick in taken if tick is not None]
 
-    def _take(
-        self, connection: Connection, row: Any, owner: str, now: int, until: int
-    ) -> Tick | None:
+    def _begun(self, connection: Connection, tick: Tick, now: int) -> Tick:
+        """The tick, with when it was begun, if that was now."""
+        if tick.started is not None:
+            return tick
+        return self._say(connection, tick, started=now) or tick
+
+    def _take(self, connection: Connection, row: Any, owner: str, until: int) -> Tick | None:
         waited = row["state"] == "waiting"
         taken = TICKS.update().where(self._is(row["schedule"], row["due"]))
         taken = taken.where(TICKS.c.token == row["token"]).values(
@@ -161,7 +166,6 @@ class Ticks:
             token=TICKS.c.token + 1,
             told=False,
             attempt=TICKS.c.attempt + int(waited),
-            started=row["started"] or now,
         )
         try:
             with connection.begin_nested():
@@ -206,11 +210,15 @@ class Ticks:
             failures = TICKS.c.failures + int(failed)
             return self._say(connection, tick, **waiting, failures=failures) is not None
 
-    def history(self, schedule: str | None = None, limit: int | None = None) -> list[Tick]:
-        """What is recorded, the newest first: of one schedule, or of all."""
+    def history(
+        self, schedule: str | None = None, limit: int | None = None, state: State | None = None
+    ) -> list[Tick]:
+        """What is recorded, the newest first: of one schedule or of all, in one state or in any."""
         query = select(*_COLUMNS).where(TICKS.c.workspace == self._workspace)
         if schedule is not None:
             query = query.where(TICKS.c.schedule == schedule)
+        if state is not None:
+            query = query.where(TICKS.c.state == state)
         query = query.order_by(TICKS.c.due.desc(), TICKS.c.schedule).limit(limit)
         with self._store.transaction() as connection:
             return [tick_of(row) for row in connection.execute(query).mappings()]
