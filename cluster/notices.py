@@ -23,7 +23,7 @@ from cluster.ticks import LIVE, Clock, Tick, milliseconds, moment_of, store_cloc
 
 AT_ONCE = 200
 """So many ticks are told of in one transaction."""
-WORTH_COMPARING = ("ran", "failed", "missed")
+WORTH_COMPARING = ("ran", "backfilled", "failed", "missed")
 """The states of a tick that say whether things went well."""
 
 _TICK = [TICKS.c[name] for name in Tick.__dataclass_fields__]

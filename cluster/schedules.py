@@ -83,7 +83,7 @@ class Schedules:
     def find(self, name: str) -> Entry:
         """The schedule of that name. Raises ScheduleNotFound."""
         with self._store.transaction() as connection:
-            return self._locked(connection, name)
+            return self.locked(connection, name)
 
     def pending(self) -> list[str]:
         """The names of the schedules that have something to decide now."""
@@ -115,13 +115,13 @@ class Schedules:
                 "cursor": now,
                 "next_due": None if following is None else milliseconds(following),
             }
-            made = _unless_there(connection, SCHEDULES).values(row).returning(SCHEDULES.c.name)
+            made = unless_there(connection, SCHEDULES).values(row).returning(SCHEDULES.c.name)
             if connection.execute(made).first() is None:
                 raise ScheduleExists(
                     f"there is a schedule {name} already",
                     f"See: aigc schedule show {name}; change it by: aigc schedule create --replace",
                 )
-            return self._locked(connection, name)
+            return self.locked(connection, name)
 
     def advance(
         self, names: Collection[str], decide: Decide
@@ -153,11 +153,11 @@ class Schedules:
         ScheduleNotFound.
         """
         with self._store.transaction() as connection:
-            entry = self._locked(connection, name)
+            entry = self.locked(connection, name)
             self._settle(connection, entry, decide)
             self._end_waiting(connection, name, "the schedule was changed")
             changed = replace(
-                self._locked(connection, name),
+                self.locked(connection, name),
                 definition=entry.definition if definition is None else definition,
                 alone=entry.alone if alone is None else alone,
                 paused=entry.paused if paused is None else paused,
@@ -171,7 +171,7 @@ class Schedules:
         """Forget a schedule, once its ticks are accounted for; they stay. Raises
         ScheduleNotFound."""
         with self._store.transaction() as connection:
-            entry = self._locked(connection, name)
+            entry = self.locked(connection, name)
             self._settle(connection, entry, decide)
             self._end_waiting(connection, name, "the schedule was deleted")
             connection.execute(SCHEDULES.delete().where(self._named(name)))
@@ -179,12 +179,12 @@ class Schedules:
     def trigger(self, name: str, wait: timedelta, reason: str) -> datetime:
         """Add a tick that is due now, to the second; returns when. Raises ScheduleNotFound."""
         with self._store.transaction() as connection:
-            entry = self._locked(connection, name)
+            entry = self.locked(connection, name)
             due = self._clock(connection).replace(microsecond=0)
             while True:
                 decided = Decisions(due, (Start(due, due, due + wait),))
                 row = rows(self._workspace, name, entry.definition, entry.alone, decided)[0]
-                made = _unless_there(connection, TICKS).values({**row, "reason": reason})
+                made = unless_there(connection, TICKS).values({**row, "reason": reason})
                 if connection.execute(made.returning(TICKS.c.due)).first() is not None:
                     return due
                 due += timedelta(seconds=1)
@@ -206,7 +206,7 @@ class Schedules:
             made += rows(self._workspace, entry.name, entry.definition, entry.alone, found)
             moved.append(replace(entry, cursor=found.cursor, next_due=following))
         if made:
-            connection.execute(_unless_there(connection, TICKS), made)
+            connection.execute(unless_there(connection, TICKS), made)
         self._make_room(connection, decided)
         self._write(connection, moved)
         return decided
@@ -218,11 +218,13 @@ class Schedules:
             raise decided
 
     def _live(self, connection: Connection, names: Collection[str]) -> dict[str, list[datetime]]:
-        """When the ticks of these schedules that have not ended were due."""
+        """When the ticks of these schedules that have not ended were due. Those that are made up
+        for keep no others from being due."""
         query = select(TICKS.c.schedule, TICKS.c.due).where(
             TICKS.c.workspace == self._workspace,
             TICKS.c.schedule.in_(names),
             TICKS.c.state.in_(LIVE),
+            TICKS.c.backfill.is_(None),
         )
         found = dict[str, list[datetime]]()
         for name, due in connection.execute(query):
@@ -255,7 +257,8 @@ class Schedules:
     def _named(self, name: str | BindParameter[str]) -> ColumnElement[bool]:
         return (SCHEDULES.c.workspace == self._workspace) & (SCHEDULES.c.name == name)
 
-    def _locked(self, connection: Connection, name: str) -> Entry:
+    def locked(self, connection: Connection, name: str) -> Entry:
+        """The same, which nobody else changes until the transaction ends."""
         query = select(SCHEDULES).where(self._named(name)).with_for_update()
         row = connection.execute(query).mappings().first()
         if row is None:
@@ -290,7 +293,7 @@ def _entry(row: Any) -> Entry:
     return Entry(**values)
 
 
-def _unless_there(connection: Connection, table: Table) -> Insert:
+def unless_there(connection: Connection, table: Table) -> Insert:
     """An insertion of rows that leaves those alone whose key is there."""
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()

@@ -18,17 +18,19 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     and_,
+    func,
     or_,
     select,
     text,
 )
 from sqlalchemy.exc import IntegrityError
 
+from aigc.seeding import derive
 from cluster.migrations import bring_up_to_date
 from cluster.store import Store
 from cluster.tables import TICKS
 
-Ending = Literal["ran", "failed", "missed", "skipped", "replaced"]
+Ending = Literal["ran", "failed", "missed", "skipped", "replaced", "backfilled"]
 State = Literal["waiting", "running"] | Ending
 LIVE = ("waiting", "running")
 """The states of ticks that have not ended."""
@@ -144,11 +146,24 @@ class Ticks:
             self._expire(connection, now)
             found = connection.execute(self._claimable(now, at_most)).mappings().all()
             until = now + lease // timedelta(milliseconds=1)
-            taken = [self._take(connection, row, owner, until) for row in found]
+            taken = self._take_all(connection, found, owner, until)
             # Again, because only now they have begun: another tick may have ended since, for which
             # one of them has waited.
             now = milliseconds(self._clock(connection))
-            return [self._begun(connection, tick, now) for tick in taken if tick is not None]
+            return [self._begun(connection, tick, now) for tick in taken]
+
+    def _take_all(
+        self, connection: Connection, found: Sequence[Any], owner: str, until: int
+    ) -> list[Tick]:
+        """In an order, and of a schedule that forbids overlaps one alone: engines that wait for one
+        another's locks never do so in a circle."""
+        taken = list[Tick]()
+        for row in sorted(found, key=lambda row: str(row["schedule"])):
+            if row["alone"] and taken and taken[-1].schedule == row["schedule"]:
+                continue
+            tick = self._take(connection, row, owner, until)
+            taken += [] if tick is None else [tick]
+        return taken
 
     def _begun(self, connection: Connection, tick: Tick, now: int) -> Tick:
         """The tick, with when it was begun, if that was now."""
@@ -167,6 +182,9 @@ class Ticks:
             told=False,
             attempt=TICKS.c.attempt + int(waited),
         )
+        if waited and row["backfill"] is not None:
+            _queue_up(connection, row["backfill"])
+            taken = taken.where(_has_room())
         try:
             with connection.begin_nested():
                 found = connection.execute(taken.returning(*_COLUMNS)).mappings().first()
@@ -260,12 +278,14 @@ class Ticks:
             .where(other.c.state == "running", TICKS.c.alone)
             .exists()
         )
-        its_turn = and_(TICKS.c.state == "waiting", TICKS.c.start_at <= now, ~blocked)
+        waits = and_(TICKS.c.state == "waiting", TICKS.c.start_at <= now)
+        its_turn = and_(waits, ~blocked, _has_room())
         left = and_(TICKS.c.state == "running", TICKS.c.lease < now)
         return (
             select(TICKS)
             .where(TICKS.c.workspace == self._workspace, or_(its_turn, left))
-            .order_by(TICKS.c.start_at, TICKS.c.schedule)
+            # What is due comes before what is made up for.
+            .order_by(TICKS.c.backfill.is_not(None), TICKS.c.start_at, TICKS.c.schedule)
             .limit(at_most)
             .with_for_update(skip_locked=True)
         )
@@ -281,6 +301,22 @@ class Ticks:
         )
         row = connection.execute(changed).mappings().first()
         return None if row is None else tick_of(row)
+
+
+def _has_room() -> ColumnElement[bool]:
+    """Whether no more ticks of a backfill are at work than may be."""
+    other = TICKS.alias()
+    mine = and_(other.c.workspace == TICKS.c.workspace, other.c.backfill == TICKS.c.backfill)
+    at_work = select(func.count()).where(mine, other.c.state == "running").scalar_subquery()
+    return or_(TICKS.c.backfill.is_(None), at_work < TICKS.c.at_most)
+
+
+def _queue_up(connection: Connection, backfill: str) -> None:
+    """Let those who claim ticks of the same backfill do so one after the other, so that each sees
+    what the one before has done. SQLite has one writer anyhow."""
+    if connection.dialect.name == "postgresql":
+        asked = text("SELECT pg_advisory_xact_lock(:key)")
+        connection.execute(asked, {"key": derive("backfill", backfill)})
 
 
 def rows(

@@ -14,7 +14,7 @@ from itertools import islice
 from cluster.schedules import Entry
 from cluster.states import State
 from cluster.ticks import Closed, Decisions, Ending, Start, Tick
-from jobs.errors import CANCELLED, DONE, GATES_REFUSED, INTERRUPTED, NOT_FINISHED
+from jobs.errors import CANCELLED, DONE, GATES_REFUSED, INTERRUPTED, NOT_FINISHED, SpecInvalid
 from jobs.schedule.definition import Timing, duration, retries_of, timing_of
 
 ON_TIME = timedelta(minutes=5)
@@ -113,8 +113,14 @@ def set_aside(
     entry: Entry, live: Collection[datetime], now: datetime
 ) -> tuple[Decisions, datetime | None]:
     """The same before a schedule is changed, resumed or deleted: what has come due until then, and
-    nobody has looked at, starts no more."""
-    schedule = timing_of(entry)
+    nobody has looked at, starts no more.
+
+    When one that can no longer be read was due, nobody can say: it must be possible to change it.
+    """
+    try:
+        schedule = timing_of(entry)
+    except SpecInvalid:
+        return Decisions(max(now, entry.cursor)), None
     ending: Ending = "skipped" if entry.paused else "missed"
     why = "paused" if entry.paused else "changed before anybody looked"
     decided = account(schedule, entry.cursor, now, ending, f"the schedule was {why}")
@@ -178,7 +184,7 @@ def after_exit(
     A job that was stopped from outside goes on, which is no failure and does not use up a retry.
     """
     if code == DONE:
-        return Ended("ran", "")
+        return Ended("backfilled" if tick.backfill else "ran", "")
     why = exit_reason(code, said)
     if goes_on:
         return Unsettled(LOOK_AGAIN, why)

@@ -153,13 +153,13 @@ class Schedule(Timing):
 def timing_of(entry: Entry) -> Timing:
     """When a schedule that is kept is due, also when its job no longer validates: that is a matter
     of its ticks. Raises SpecInvalid."""
-    return timing_in(entry.name, entry.definition)
+    return timing_in(entry.definition, entry.name)
 
 
 # An engine that serves asks of the same ones again and again.
 @lru_cache(maxsize=16_384)
-def timing_in(name: str, definition: str) -> Timing:
-    """The same of the schedule `name`, or of its ticks, as it was kept. Raises SpecInvalid."""
+def timing_in(definition: str, name: str) -> Timing:
+    """The same, of a definition that was kept with a tick. Raises SpecInvalid."""
     source = parse_kept(definition, f"schedule {name}")
     timing = {name: value for name, value in source.data.items() if name != "job"}
     return _checked(Timing, replace(source, data=timing))

@@ -42,7 +42,7 @@ def _event(tick: Tick) -> Event | None:
 def _channels(tick: Tick) -> tuple[Channel, ...]:
     """Those of the schedule when the tick was written down; none when that cannot be read."""
     try:
-        return timing_in(tick.schedule, tick.definition).notify
+        return timing_in(tick.definition, tick.schedule).notify
     except SpecInvalid:
         return ()
 

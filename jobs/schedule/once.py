@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from aigc.data.files import put_if_absent
 from cluster.handover import Handover, size_of
+from cluster.ticks import Tick
 from cluster.workspace import RunFolder, Workspace
 from jobs.session import Planning
 from jobs.source import Source, read
@@ -28,9 +28,11 @@ class TickFolder:
     path: Path
 
     @classmethod
-    def of(cls, workspace: Workspace, schedule: str, due: datetime) -> TickFolder:
-        """That of the tick of a schedule, which may not be there yet; `due` is in UTC."""
-        return cls(workspace.root / "schedules" / schedule / f"{due:%Y-%m-%dT%H-%M-%SZ}")
+    def of(cls, workspace: Workspace, tick: Tick) -> TickFolder:
+        """That of a tick, which may not be there yet. One that is made up for begins anew."""
+        name = f"{tick.due:%Y-%m-%dT%H-%M-%SZ}"
+        name += f"-{tick.backfill[:8]}" if tick.backfill else ""
+        return cls(workspace.root / "schedules" / tick.schedule / name)
 
     @property
     def job(self) -> Path:

@@ -66,7 +66,8 @@ class Submitting:
     def said(self, tick: Tick) -> str:
         """Why it has failed, by the end of its log; or where that is."""
         path, submission = self._folder(tick).log, self.submission(tick)
-        words = ("error: ", f"{submission}: FAILED, ", f"{submission}: CANCELLED, ")
+        ended = ("FAILED", "CANCELLED", "STOPPED", "INTERRUPTED")
+        words = ("error: ", *(f"{submission}: {state}, " for state in ended))
         with suppress(OSError), path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
@@ -77,7 +78,7 @@ class Submitting:
         return f"see {path}"
 
     def _folder(self, tick: Tick) -> TickFolder:
-        return TickFolder.of(self.workspace, tick.schedule, tick.due)
+        return TickFolder.of(self.workspace, tick)
 
     def _run(self, words: list[str], output: IO[bytes], log: IO[bytes]) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "jobs", "--workspace", str(self.workspace.root), *words]

@@ -32,7 +32,7 @@ from jobs.spec import load
 from jobs.specs import SPECS
 
 PLAIN = ("evaluation.metrics=[]", "registry=null", "training.sample_every=10000")
-LONG = ("training.steps=200000", "training.checkpoint_every=100", "training.report_every=100")
+LONG = ("training.steps=50000", "training.checkpoint_every=100", "training.report_every=100")
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 
@@ -197,7 +197,7 @@ def test_a_head_that_is_started_again_loses_no_tick(
     with ray_head() as own:
         monkeypatch.setenv("RAY_AUTH_TOKEN", own.token or "")
         scheduled = Scheduled(tmp_path, own)
-        scheduled.keep("training.steps=20000", "training.checkpoint_every=100")
+        scheduled.keep("training.steps=5000", "training.checkpoint_every=100")
         try:
             due = scheduled.trigger()
             scheduled.engine()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import click
 
-from jobs.commands.schedule import foresight, keeping, past, running
+from jobs.commands.schedule import foresight, keeping, making_up, past, running
 
 COMMANDS: tuple[click.Command, ...] = (
     keeping.create,
+    keeping.apply,
     keeping.list_,
     keeping.show,
     foresight.preview,
     keeping.pause,
     keeping.resume,
     keeping.trigger,
+    making_up.backfill,
     past.history,
     keeping.delete,
     running.tick,

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from jobs.commands.schedule.opening import kept, look, named, shown, summary
-from jobs.console import Output, message, output_option, show_list, show_one
+from jobs.console import Output, as_json, message, output_option, show_list, show_one
 from jobs.invocation import Invocation
 
+if TYPE_CHECKING:
+    from cluster.schedules import Entry
+    from jobs.schedule.definition import Schedule
+
 COLUMNS = ("name", "state", "cron", "zone", "next", "last")
+CHANGE_COLUMNS = ("field", "before", "after")
 
 
 @click.command()
@@ -24,22 +31,69 @@ def create(invocation: Invocation, file: Path, replace: bool, output: Output) ->
     A changed schedule fires nothing old: what has come due and has not begun is recorded as missed
     or skipped.
     """
-    from cluster.errors import ScheduleExists
-    from jobs.schedule.decisions import set_aside
     from jobs.schedule.definition import load_schedule
 
     asked = load_schedule(file)
+    show_one(shown(_keep(invocation, asked, replace)), output)
+    _say_next(asked)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Print what would change, and stop.")
+@output_option
+@click.pass_obj
+def apply(invocation: Invocation, file: Path, yes: bool, dry_run: bool, output: Output) -> None:
+    """Let the schedule in FILE be kept as it stands there: what that changes is shown first.
+
+    A changed schedule fires nothing old, one that is the same stays as it is.
+    """
+    from jobs.schedule.definition import load_schedule
+    from jobs.schedule.difference import changes
+
+    asked = load_schedule(file)
+    document = _document(invocation, asked.name)
+    found = [vars(change) for change in changes(document, asked)]
+    action = "create" if document is None else "edit" if found else "unchanged"
+    if output == "json":
+        click.echo(as_json({"schedule": asked.name, "action": action, "changes": found}))
+    else:
+        message(f"{asked.name}: {action}")
+        show_list(found, CHANGE_COLUMNS, output, "Nothing changes")
+    if dry_run or not found:
+        return
+    if not yes and sys.stdin.isatty():
+        click.confirm("Apply it?", default=True, abort=True, err=True)
+    _keep(invocation, asked, replace=True)
+    _say_next(asked)
+
+
+def _document(invocation: Invocation, name: str) -> str | None:
+    """The schedule of that name as it is kept, if there is one."""
+    opened = look(invocation)
+    entries = opened[0].all() if opened else []
+    return next((entry.definition for entry in entries if entry.name == name), None)
+
+
+def _keep(invocation: Invocation, asked: Schedule, replace: bool) -> Entry:
+    """Keep a schedule; one that is there is changed if that is asked for. Raises ScheduleExists."""
+    from cluster.errors import ScheduleExists
+    from jobs.schedule.decisions import set_aside
+
     schedules, _ = kept(invocation.open())
     document, alone = asked.as_document(), asked.overlap != "allow"
     try:
-        entry = schedules.create(asked.name, document, alone, asked.next_after)
+        return schedules.create(asked.name, document, alone, asked.next_after)
     except ScheduleExists:
         if not replace:
             raise
-        entry = schedules.change(
-            asked.name, set_aside, definition=document, alone=alone, next_after=asked.next_after
-        )
-    show_one(shown(entry), output)
+    return schedules.change(
+        asked.name, set_aside, definition=document, alone=alone, next_after=asked.next_after
+    )
+
+
+def _say_next(asked: Schedule) -> None:
     message(f"next  aigc schedule preview {asked.name}")
     message("next  aigc schedule serve")
 

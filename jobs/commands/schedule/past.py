@@ -36,5 +36,5 @@ def history(invocation: Invocation, name: str | None, count: int, output: Output
 
 
 def _recorded(tick: Tick) -> dict[str, object]:
-    names = (*HISTORY_COLUMNS, "schedule", "through", "owner")
+    names = (*HISTORY_COLUMNS, "schedule", "through", "owner", "backfill")
     return {name: getattr(tick, name) for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,13 @@ from jobs.source import read, written
 from jobs.specs import SPECS
 
 SHIPPED = SPECS / "schedule.yaml"
+
+
+class Terminal(io.StringIO):
+    """What a person types."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.fixture
@@ -153,3 +161,84 @@ def test_a_job_that_cannot_be_submitted_fails_with_its_reason(
     assert "gone" in tick["reason"]
     (folder,) = (root / "schedules" / "nightly").iterdir()
     assert read(folder / "job.yaml").data["due"] == due
+
+
+def test_a_backfill_is_shown_asked_for_and_run(
+    root: Path, printed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A real engine and real submissions; that the dataset is not there says how each ended."""
+    job = {"kind": "train", "name": "t", "data": {"dataset": "gone"}, "model": {"family": "vae"}}
+    words = {"name": "nightly", "cron": "30 2 * * *", "zone": "Europe/Berlin"}
+    file = tmp_path / "s.yaml"
+    file.write_text(written({**words, "job": {**job, "training": {"steps": 1}}}))
+    printed("create", str(file))
+    span = ("nightly", "--from", "2026-03-28", "--to", "2026-03-29")
+    shown = printed("backfill", *span, "--dry-run")
+    assert [each["utc"] for each in shown] == [
+        "2026-03-28T01:30:00+00:00",
+        # The night in which clocks go on at 2:00.
+        "2026-03-29T01:00:00+00:00",
+    ]
+    assert printed("history") == []
+    assert printed("backfill", *span, "--reverse") == shown[::-1]
+    assert main(["schedule", "tick", "--on", "here"]) == 100
+    ended = printed("history", "nightly")
+    assert {(each["state"], each["attempt"]) for each in ended} == {("failed", 1)}
+    assert ended[0]["started"] <= ended[1]["started"]
+    for folder in (root / "schedules" / "nightly").iterdir():
+        assert read(folder / "job.yaml").data["due"] in {each["utc"] for each in shown}
+    assert printed("backfill", *span) == []
+    assert len(printed("backfill", *span, "--reprocess", "failed", "--dry-run")) == 2
+    assert main(["schedule", "backfill", *span[:3], "--to", "soon"]) == 2
+    assert "Invalid value for --to: must be a date or time" in capsys.readouterr().err
+    assert main(["schedule", "backfill", "other", *span[1:]]) == 102
+
+
+def test_a_file_is_applied_after_it_was_said_what_changes(
+    root: Path, printed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = printed("apply", str(SHIPPED), "--dry-run")
+    assert (made["schedule"], made["action"]) == ("nightly-digits", "create")
+    cron = {"field": "cron", "before": None, "after": "30 2 * * *"}
+    assert cron in made["changes"]
+    assert not (root / "aigc.db").exists()
+
+    assert printed("apply", str(SHIPPED), "--yes") == made
+    again = printed("apply", str(SHIPPED))
+    assert (again["action"], again["changes"]) == ("unchanged", [])
+
+    ago(root, "nightly-digits", timedelta(days=3))
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(SHIPPED.read_text().replace("30 2", "0 4").replace("10000", "20000"))
+    for words in (["--dry-run"], []):
+        edit = printed("apply", str(changed), *words)
+        assert edit["action"] == "edit"
+        assert edit["changes"] == [
+            {"field": "cron", "before": "30 2 * * *", "after": "0 4 * * *"},
+            {"field": "job.count", "before": 10000, "after": 20000},
+        ]
+    assert printed("show", "nightly-digits")["cron"] == "0 4 * * *"
+    # What came due as it was before is accounted for, and nothing old fires.
+    assert {tick["state"] for tick in printed("history")} == {"missed"}
+    assert main(["schedule", "tick", "--on", "here"]) == 0
+    assert {tick["state"] for tick in printed("history")} == {"missed"}
+
+    for said, code, cron_then in (("n\n", 130, "0 4 * * *"), ("y\n", 0, "30 2 * * *")):
+        monkeypatch.setattr("sys.stdin", Terminal(said))
+        assert main(["schedule", "apply", str(SHIPPED)]) == code
+        assert printed("show", "nightly-digits")["cron"] == cron_then
+
+
+def test_a_schedule_that_can_no_longer_be_read_can_be_changed_and_deleted(
+    root: Path, printed: Any
+) -> None:
+    printed("create", str(SHIPPED))
+    for command in (["apply", str(SHIPPED), "--yes"], ["delete", "nightly-digits"]):
+        with Store.of(Workspace.at(root)).transaction() as connection:
+            broken = SHIPPED.read_text().replace("cron:", "corn:")
+            connection.execute(SCHEDULES.update().values(definition=broken))
+        (listed,) = printed("list")
+        assert listed["state"] == "invalid"
+        assert "corn" in listed["reason"]
+        assert main(["schedule", *command]) == 0
+    assert printed("list") == []

@@ -222,7 +222,7 @@ def test_a_tick_that_makes_room_is_not_begun_again(installation: Installation, a
     installation.keep(asking("0 * * * *", "UTC", overlap="replace"))
     installation.now += HOUR
     installation.engine().decide()
-    assert installation.ticks.claim("dead", MINUTE) is not None
+    assert installation.ticks.claim("dead", MINUTE)
     installation.now += HOUR
     jobs = Outliving(installation.folder, now="INTERRUPTED")
     outliving(installation, jobs)
@@ -236,7 +236,7 @@ def test_a_job_that_is_at_work_though_its_engine_died_is_asked_to_make_room(
     installation.keep(asking("0 * * * *", "UTC", overlap="replace"))
     installation.now += HOUR
     installation.engine().decide()
-    assert installation.ticks.claim("dead", MINUTE) is not None
+    assert installation.ticks.claim("dead", MINUTE)
     installation.now += HOUR
     jobs = Outliving(installation.folder, seconds=60)
     lease = timedelta(seconds=0.1)
