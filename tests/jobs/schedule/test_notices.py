@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import ssl
 import sys
 import threading
@@ -21,7 +22,7 @@ from aiosmtpd.smtp import SMTP, AuthResult
 from certificates import certificate
 from servers import Postgres, free_port
 from sqlalchemy import Connection
-from trivial import Trivial
+from trivial import Trivial, dying
 
 from cluster.notices import Notices
 from cluster.schedules import Schedules
@@ -39,6 +40,7 @@ from jobs.schedule.watch import Watch
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 SECRET = "canary-3f1b"
+STORES = pytest.mark.parametrize("installation", ["sqlite", "postgresql"], indirect=True)
 
 
 @dataclass
@@ -119,12 +121,12 @@ class Installation:
         return [(notice.event, state) for notice, state, _ in self.notices.states()]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture
 def installation(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Installation:
     monkeypatch.delenv("AIGC_STORE", raising=False)
-    if request.param == "postgresql":
+    if getattr(request, "param", "sqlite") == "postgresql":
         server: Postgres = request.getfixturevalue("postgres")
         address = f"postgresql://mlflow:{server.password}@127.0.0.1:{server.port}/mlflow"
         monkeypatch.setenv("AIGC_STORE", address)
@@ -139,6 +141,7 @@ def hook(receiver: Receiver, **more: Any) -> dict[str, Any]:
     }
 
 
+@STORES
 def test_a_webhook_hears_of_what_goes_wrong_and_right_again(
     installation: Installation, receiver: Receiver, asking: Any
 ) -> None:
@@ -174,6 +177,7 @@ def test_only_what_was_asked_for_is_told(
     assert receiver.events == ["recovered"]
 
 
+@STORES
 def test_a_tick_that_waits_too_long_is_late_once(
     installation: Installation, receiver: Receiver, asking: Any
 ) -> None:
@@ -212,23 +216,38 @@ def test_a_receiver_that_fails_is_tried_again_and_given_up_in_the_end(
     assert "given up after 8 tries: the webhook answers 500" in installation.said[-1]
 
 
-def test_whoever_dies_the_notice_is_sent(
-    installation: Installation, receiver: Receiver, asking: Any
+@STORES
+@pytest.mark.parametrize(
+    "point",
+    ["before._add", "after._add", "after.write_down", "after.claim", "before.settle"],
+)
+def test_wherever_an_engine_dies_the_notice_is_sent(
+    installation: Installation, receiver: Receiver, asking: Any, point: str
 ) -> None:
-    """Before it is written down, and between its being claimed and its being sent."""
     installation.keep(asking("0 * * * *", "UTC", notify=[hook(receiver)]))
-    installation.now += HOUR
-    jobs = Trivial(installation.folder, 100)
-    Engine(installation.schedules, installation.ticks, jobs, print).run(threading.Event(), False)
-    assert installation.outbox() == []
-    other = Watch(installation.notices)
-    other.after_pass()
-    assert installation.notices.claim(courier_module.LEASE) is not None
-    installation.send()
-    assert receiver.got == []
-    installation.now += courier_module.LEASE + MINUTE
-    installation.send()
-    assert receiver.events == ["failed"]
+    # The first one fails and the second one runs, of which nobody has taken note.
+    for code in (100, 0):
+        installation.now += HOUR
+        jobs = Trivial(installation.folder, code)
+        engine = Engine(installation.schedules, installation.ticks, jobs, print)
+        engine.run(threading.Event(), forever=False)
+    child = os.fork()
+    if child == 0:
+        try:
+            dying(point, installation.notices)
+            installation.watch.after_pass()
+            installation.courier.send_one()
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 99
+    # A notice that was claimed is free again after a while.
+    for _ in range(2):
+        installation.watch.after_pass()
+        installation.send()
+        installation.now += courier_module.LEASE + MINUTE
+    assert set(receiver.events) == {"failed", "recovered"}
+    assert len(receiver.got) <= 3
+    assert installation.outbox() == [("failed", "sent"), ("recovered", "sent")]
 
 
 def test_what_ended_before_there_were_notices_is_told_to_nobody(
