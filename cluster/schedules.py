@@ -19,6 +19,7 @@ from sqlalchemy import (
     Insert,
     Table,
     bindparam,
+    func,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -72,6 +73,13 @@ class Schedules:
         """The time for everyone who uses the store."""
         with self._store.transaction() as connection:
             return self._clock(connection)
+
+    def accounted(self) -> datetime | None:
+        """The latest moment up to which the ticks of a schedule are accounted for."""
+        query = select(func.max(SCHEDULES.c.cursor)).where(SCHEDULES.c.workspace == self._workspace)
+        with self._store.transaction() as connection:
+            found = connection.execute(query).scalar_one()
+            return None if found is None else moment_of(found)
 
     def all(self) -> list[Entry]:
         """Every schedule, by name."""

@@ -144,9 +144,10 @@ class Ticks:
         with self._store.transaction() as connection:
             now = milliseconds(self._clock(connection))
             self._expire(connection, now)
-            found = connection.execute(self._claimable(now, at_most)).mappings().all()
-            until = now + lease // timedelta(milliseconds=1)
-            taken = self._take_all(connection, found, owner, until)
+            length = lease // timedelta(milliseconds=1)
+            query = self._claimable(now, length, at_most)
+            found = connection.execute(query).mappings().all()
+            taken = self._take_all(connection, found, owner, now + length)
             # Again, because only now they have begun: another tick may have ended since, for which
             # one of them has waited.
             now = milliseconds(self._clock(connection))
@@ -269,7 +270,7 @@ class Ticks:
             .values(state="missed", reason=reason, ended=now)
         )
 
-    def _claimable(self, now: int, at_most: int) -> Any:
+    def _claimable(self, now: int, lease: int, at_most: int) -> Any:
         """Those that have waited longest. Rows that other engines are taking are passed over."""
         other = TICKS.alias()
         blocked = (
@@ -280,7 +281,9 @@ class Ticks:
         )
         waits = and_(TICKS.c.state == "waiting", TICKS.c.start_at <= now)
         its_turn = and_(waits, ~blocked, _has_room())
-        left = and_(TICKS.c.state == "running", TICKS.c.lease < now)
+        # By a clock that was set back since, a claim would last for days.
+        over = or_(TICKS.c.lease < now, TICKS.c.lease > now + 2 * lease)
+        left = and_(TICKS.c.state == "running", over)
         return (
             select(TICKS)
             .where(TICKS.c.workspace == self._workspace, or_(its_turn, left))

@@ -15,8 +15,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from aigc.errors import FactoryError
@@ -24,13 +25,15 @@ from cluster.errors import StoreUnavailable
 from cluster.schedules import Schedules
 from cluster.states import State
 from cluster.ticks import Tick, Ticks
-from jobs.errors import CANCELLED, DONE, OUR_ERROR
+from jobs.errors import CANCELLED, DONE, OUR_ERROR, SpecInvalid, exit_code
 from jobs.schedule.decisions import Again, Unsettled, after_exit, may_go_on, pass_over
 
 LEASE = timedelta(seconds=30)
 """As long after it was last heard of, an engine is taken for lost."""
 NOT_IN_VAIN = ("QUEUED", "PENDING", "RUNNING", "SUCCEEDED")
 """The states of a submission that is to be followed to its end, though it is to make room."""
+STEADY = timedelta(minutes=1)
+"""By less than that a clock is only set right."""
 LOOK_SECONDS = 0.5
 """Between two passes of an engine that serves."""
 TOGETHER = 200
@@ -90,6 +93,7 @@ class Engine:
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._at_work: list[AtWork] = []
         self._told = ""
+        self._latest: datetime | None = None
         self.failed = 0
 
     @property
@@ -99,6 +103,7 @@ class Engine:
 
     def decide(self) -> None:
         """Write down every tick that has come due, of all schedules."""
+        self._watch_the_clock()
         pending = self._schedules.pending()
         for first in range(0, len(pending), TOGETHER):
             decided = self._schedules.advance(pending[first : first + TOGETHER], pass_over)
@@ -121,6 +126,8 @@ class Engine:
             return
         try:
             self._at_work.append(AtWork(tick, self._jobs.start(tick)))
+        except SpecInvalid as error:
+            self._record(tick, exit_code(error), str(error))
         except (FactoryError, OSError) as error:
             self._record(tick, OUR_ERROR, str(error))
         else:
@@ -163,7 +170,9 @@ class Engine:
     def _leave(self) -> None:
         """Leave the jobs to other engines, at once."""
         for each in self._at_work:
-            self._ticks.release(each.tick)
+            # A store that is silent hears nothing: the claim ends by itself.
+            with suppress(StoreUnavailable):
+                self._ticks.release(each.tick)
             self._say(f"{each.tick.schedule}: its job goes on, and the next engine looks after it")
         self._at_work.clear()
 
@@ -202,6 +211,16 @@ class Engine:
         if recorded:
             why = f": {decided.reason}" if decided.reason else ""
             self._say(f"{tick.schedule} of {tick.due.isoformat()}: {how}{why}")
+
+    def _watch_the_clock(self) -> None:
+        """Say when the store's clock was set back: what is accounted for is not due again."""
+        now, accounted = self._schedules.now(), self._schedules.accounted()
+        self._latest = max(each for each in (self._latest, now, accounted) if each is not None)
+        if self._latest - now > STEADY:
+            self._tell(
+                f"the clock was set back: it has been {self._latest.isoformat(timespec='minutes')} "
+                "before, up to which nothing is due again"
+            )
 
     def _goes_on(self, tick: Tick) -> bool:
         return may_go_on(tick, self._jobs.state(tick), self._schedules.now())

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from aigc.data.files import write_text
 from aigc.errors import FactoryError
@@ -15,8 +15,10 @@ from cluster.states import State
 from cluster.submissions import standing
 from cluster.ticks import Tick
 from cluster.workspace import Workspace
+from jobs.errors import SpecInvalid
 from jobs.schedule.once import TickFolder
-from jobs.source import parse, written
+from jobs.source import Source, parse, written
+from jobs.spec import check
 
 TAIL_BYTES = 8192
 
@@ -30,10 +32,15 @@ class Submitting:
     insecure: bool = False
 
     def start(self, tick: Tick) -> subprocess.Popen[bytes]:
-        """Submit the job, which knows when it was due. Raises WorkspaceUnwritable, OSError."""
+        """Submit the job, which knows when it was due.
+
+        Raises SpecInvalid when it is no job any more, WorkspaceUnwritable, OSError.
+        """
         folder = self._folder(tick)
-        job = parse(tick.definition.encode(), f"schedule {tick.schedule}").data.get("job")
-        write_text(folder.job, written({**job, "due": tick.due.isoformat()} if job else {}))
+        source = parse(tick.definition.encode(), f"schedule {tick.schedule}")
+        job = {**_job_in(source), "due": tick.due.isoformat()}
+        check(Source(f"{source.file}: job", job, {}))
+        write_text(folder.job, written(job))
         words = ["submit", str(folder.job), "--on", self.place, "--yes", "-o", "json"]
         words += ["--tick", str(folder.path), "--attempt", str(tick.attempt)]
         words += ["--insecure-cluster"] if self.insecure else []
@@ -90,3 +97,11 @@ class Submitting:
             stderr=log,
             start_new_session=True,
         )
+
+
+def _job_in(source: Source) -> dict[str, Any]:
+    """The spec in a schedule, as it was kept. Raises SpecInvalid."""
+    job = source.data.get("job")
+    if not isinstance(job, dict):
+        raise SpecInvalid([source.problem(("job",), "must be a spec")])
+    return job

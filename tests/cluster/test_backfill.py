@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import threading
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
+from cluster import backfill
 from cluster.backfill import Backfills, Chosen
 from cluster.schedules import Schedules
 from cluster.store import Store
@@ -192,6 +195,25 @@ def test_ticks_that_were_recorded_together_are_told_apart(
     same = [tick for tick in past.ticks.history("s") if tick.due <= many.through]
     assert {tick.count for tick in same} == {1}
     assert len(same) == many.count
+
+
+def test_who_dies_while_asking_has_asked_for_nothing(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past.looks_after(5 * HOUR)
+    before = past.outcomes()
+    child = os.fork()
+    if child == 0:
+        calls = itertools.count()
+        real = backfill._again
+        monkeypatch.setattr(
+            backfill, "_again", lambda *a: os._exit(9) if next(calls) == 2 else real(*a)
+        )
+        past.ask(NOON, NOON + 4 * HOUR)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert past.outcomes() == before
+    assert len(past.ask(NOON, NOON + 4 * HOUR).ticks) == 5
 
 
 def test_too_many_are_refused_and_nothing_is_asked_for(

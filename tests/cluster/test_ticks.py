@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from cluster.errors import ScheduleExists, ScheduleNotFound
 from cluster.schedules import Decide, Entry, Schedules
 from cluster.store import Store
+from cluster.tables import TICKS
 from cluster.ticks import Closed, Decisions, Start, Tick, Ticks, milliseconds, store_clock
 from cluster.workspace import Workspace
 
@@ -292,3 +293,27 @@ def test_many_at_once_decide_each_moment_once(kept: Kept) -> None:
         thread.join()
     assert sorted(seen) == [(NOON + n * MINUTE, NOON + (n + 1) * MINUTE) for n in range(40)]
     assert len(kept.ticks.history()) == 40
+
+
+def test_history_that_is_purged_fires_nothing_again(kept: Kept) -> None:
+    kept.add()
+    kept.now += HOUR
+    kept.schedules.advance(["nightly"], starting(13))
+    assert kept.ticks.finish(kept.claimed(), "ran", "")
+    with kept.store.transaction() as connection:
+        connection.execute(TICKS.delete())
+    assert kept.schedules.pending() == []
+    assert kept.ticks.claim("me", MINUTE) == []
+    assert kept.schedules.find("nightly").cursor == kept.now
+    assert kept.outcomes() == []
+
+
+def test_the_key_of_a_tick_is_what_it_always_was(kept: Kept) -> None:
+    """Another form of it would be another key: every tick would be there once more."""
+    kept.add()
+    kept.schedules.advance(["nightly"], starting(11))
+    columns = [column.name for column in TICKS.primary_key]
+    assert columns == ["workspace", "schedule", "due"]
+    with kept.store.transaction() as connection:
+        (row,) = connection.execute(select(*(TICKS.c[name] for name in columns)))
+    assert tuple(row) == (kept.workspace, "nightly", 1781089200000)

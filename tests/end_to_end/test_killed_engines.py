@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -17,10 +18,12 @@ import pytest
 import trivial
 from servers import Postgres
 
+from cluster.backfill import Backfills
 from cluster.schedules import Schedules
 from cluster.store import Store
 from cluster.ticks import Tick, Ticks
 from cluster.workspace import Workspace
+from jobs.schedule.backfill import chosen
 
 FIXTURES = Path(killing.__file__).parent
 STORES = pytest.mark.parametrize("installation", ["sqlite", "postgresql"], indirect=True)
@@ -134,3 +137,23 @@ def test_whoever_comes_after_a_crash_finishes_what_was_begun(
         if not installation.ticks.live() and not installation.schedules.pending():
             break
     installation.all_done_once(1, 2)
+
+
+@STORES
+@pytest.mark.parametrize("point", ["after.claim", "after.start", "before.finish", "after.finish"])
+def test_a_backfill_goes_on_after_a_crash(installation: Installation, point: str) -> None:
+    killing.add(installation.store, installation.schedules, "s0", "forbid", 2)
+    for _ in range(3):
+        assert installation.engine() == 0
+    installation.all_done_once(1, 2)
+    backfills = Backfills(installation.store, str(installation.workspace.root))
+    first, last = sorted(tick.due for tick in installation.ticks.history())
+    choose = functools.partial(chosen, since=first, until=last, reprocess="all")
+    assert backfills.ask("s0", first, last, choose, 1, "by me").ticks == [first, last]
+    assert installation.engine(point) == 99
+    for _ in range(100):
+        assert installation.engine() == 0
+        if not installation.ticks.live():
+            break
+    ended = [(tick.due, tick.state, tick.attempt) for tick in installation.ticks.history()]
+    assert ended == [(last, "backfilled", 1), (first, "backfilled", 1)]

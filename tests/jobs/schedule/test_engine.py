@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -299,3 +300,65 @@ def test_what_can_no_longer_be_read_is_not_attempted_again(installation: Install
     installation.schedules.trigger("old", HOUR, "")
     (tick,) = installation.ticks.claim("me", HOUR)
     assert isinstance(after_exit(tick, 1, "why"), Ended)
+
+
+def test_a_clock_that_is_set_back_by_a_day_is_told_of_and_nothing_runs_twice(
+    installation: Installation, asking: Any
+) -> None:
+    installation.keep(asking("0 * * * *", "UTC"))
+    for _ in range(3):
+        installation.now += HOUR
+        installation.tick()
+    ran = installation.outcomes()
+    assert installation.told[-1].endswith("ran")
+    engine = installation.engine()
+    engine.decide()
+    installation.now -= timedelta(days=1)
+    for _ in range(5):
+        installation.now += HOUR
+        engine.decide()
+        engine.begin()
+    # It says so once, and so does an engine that is started only now.
+    said = [text for text in installation.told if "the clock was set back" in text]
+    assert said == [
+        "the clock was set back: it has been 2026-06-10T15:00+00:00 before, up to "
+        "which nothing is due again"
+    ]
+    installation.tick()
+    assert "the clock was set back" in installation.told[-1]
+    assert installation.outcomes() == ran
+    installation.now = NOON + 4 * HOUR
+    installation.tick()
+    assert installation.outcomes() == [*ran, ("16:00", "ran")]
+
+
+def test_the_tick_of_a_dead_engine_is_taken_over_though_the_clock_was_set_back(
+    installation: Installation, asking: Any
+) -> None:
+    installation.keep(asking("0 * * * *", "UTC"))
+    installation.now += HOUR
+    installation.engine().decide()
+    assert installation.ticks.claim("dead", MINUTE)
+    installation.now -= timedelta(days=1)
+    installation.tick()
+    assert installation.outcomes() == [("13:00", "ran")]
+
+
+def test_an_engine_goes_on_when_the_store_answers_again(
+    installation: Installation, asking: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else writes for longer than one waits."""
+    monkeypatch.setattr("cluster.store.WAIT_SECONDS", 0.1)
+    installation = Installation(installation.folder)
+    installation.keep(asking("0 * * * *", "UTC"))
+    installation.now += HOUR
+    halt, engine = threading.Event(), installation.engine()
+    writer = sqlite3.connect(installation.folder / "workspace" / "aigc.db", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    serving = threading.Thread(target=engine.run, args=(halt, True))
+    serving.start()
+    until(lambda: any("database is locked" in text for text in installation.told))
+    writer.execute("ROLLBACK")
+    until(lambda: installation.outcomes() == [("13:00", "ran")])
+    halt.set()
+    serving.join()
