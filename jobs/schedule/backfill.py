@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Literal
 
 from cluster.backfill import Chosen, Rest
@@ -91,14 +91,18 @@ def _rest(
 ) -> Rest | None:
     """What is left of a record of several ticks without those; None if it has none of them."""
     within = {due for due in dues if several.due <= due <= several.through} - set(single)
-    members = _members(several, timing)
-    taken = sum(1 for due in _members(several, timing) if due in within) if within else 0
-    if not taken:
+    if not within:
+        return None
+    newest = max(within)
+    known = takewhile(lambda due: due <= newest, _members(several, timing))
+    if not (taken := sum(due in within for due in known)):
         return None
     left = several.count - taken
     if left <= 0:
         return Rest(several, None)
-    first = next(due for due in members if due not in within and due not in single)
+    members = _members(several, timing)
+    kept = (due for due in members if due not in within and due not in single)
+    first = next(kept, several.through)
     through = several.through if left > 1 else first
     ending: Ending = "missed" if several.state == "missed" else "skipped"
     return Rest(several, Closed(first, through, left, ending, several.reason))

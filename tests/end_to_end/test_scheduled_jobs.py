@@ -161,6 +161,20 @@ def test_a_job_that_ends_while_no_engine_lives_is_recorded_and_not_begun_again(
 
 
 @pytest.mark.slow
+def test_a_reply_that_is_lost_makes_no_second_job(scheduled: Scheduled) -> None:
+    """Nobody knows whether the head was asked when the machine went off."""
+    scheduled.keep("training.steps=20")
+    due = scheduled.trigger()
+    engine = scheduled.engine()
+    until(lambda: any(run.handover.exists() for run in scheduled.workspace.runs()))
+    scheduled.kill(engine)
+    assert scheduled.tick() == 0
+    tick, (run,) = scheduled.at(due), scheduled.workspace.runs()
+    assert (tick.state, tick.attempt, tick.submission) == ("ran", 1, run.submission)
+    assert attempts_of(run) == 1
+
+
+@pytest.mark.slow
 def test_a_job_that_outlives_its_engine_is_followed_to_its_end(scheduled: Scheduled) -> None:
     scheduled.keep("training.steps=3000", "training.checkpoint_every=100")
     due = scheduled.trigger()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -19,9 +20,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from cluster.backfill import Backfills
 from cluster.schedules import Schedules
 from cluster.store import Store
 from cluster.ticks import Decisions, Tick, Ticks
+from jobs.schedule.backfill import chosen
 from jobs.schedule.decisions import pass_over, set_aside
 from jobs.schedule.definition import Schedule, check_schedule
 from jobs.source import Source
@@ -50,6 +53,7 @@ class Installation(RuleBasedStateMachine):
         store = Store(f"sqlite:///{self.folder / 'aigc.db'}", self.folder)
         self.schedules = Schedules(store, "here", lambda connection: self.now)
         self.ticks = Ticks(store, "here", lambda connection: self.now)
+        self.backfills = Backfills(store, "here", lambda connection: self.now)
         self.claims = list[Tick]()
         self.expected = list[datetime]()
         self.triggered = set[datetime]()
@@ -120,6 +124,17 @@ class Installation(RuleBasedStateMachine):
     def trigger(self) -> None:
         self.triggered.add(self.schedules.trigger("s", timedelta(hours=3), "by hand"))
 
+    @precondition(lambda self: self.kept is not None)
+    @rule(hours=st.integers(1, 60), reprocess=st.sampled_from(["none", "failed", "all"]))
+    def backfill(self, hours: int, reprocess: Any) -> None:
+        since = self.now - timedelta(hours=hours)
+        at_work = {each.due for each in self.ticks.live()}
+        choose = functools.partial(chosen, since=since, until=self.now, reprocess=reprocess)
+        found = self.backfills.ask("s", since, self.now, choose, 1, "by hand")
+        assert not at_work & set(found.ticks)
+        assert all(since <= each <= self.now for each in found.ticks)
+        self.triggered |= set(found.ticks)
+
     @rule()
     def an_engine_decides(self) -> None:
         if self.schedules.pending():
@@ -137,12 +152,17 @@ class Installation(RuleBasedStateMachine):
         self.begun |= {tick.due for tick in claimed}
 
     @precondition(lambda self: self.claims)
-    @rule(data=st.data(), how=st.sampled_from(["ran", "failed", "again", "renew", "unheard"]))
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(["ran", "failed", "again", "renew", "release", "unheard"]),
+    )
     def an_engine_says_how_a_job_has_ended(self, data: Any, how: str) -> None:
         """`unheard`: what it has recorded it does not hear of, and records it again."""
         tick = data.draw(st.sampled_from(self.claims))
         if how == "renew":
             self.ticks.renew(tick, LEASE)
+        elif how == "release":
+            self.ticks.release(tick, timedelta(minutes=5))
         elif how == "again":
             self.ticks.put_back(tick, timedelta(minutes=5), "again")
         else:
