@@ -7,21 +7,24 @@ cursor. Whoever comes second finds the cursor moved.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     Insert,
     Table,
+    bindparam,
     func,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from aigc.errors import FactoryError
 from cluster.errors import ScheduleExists, ScheduleNotFound
 from cluster.migrations import bring_up_to_date
 from cluster.store import Store
@@ -37,6 +40,7 @@ from cluster.ticks import (
     store_clock,
 )
 
+CHANGING = ("definition", "alone", "paused", "cursor", "next_due")
 WAITING = TICKS.c.state == "waiting"
 REPLACED = "a later tick took its place"
 
@@ -127,17 +131,20 @@ class Schedules:
                 )
             return self.locked(connection, name)
 
-    def advance(self, name: str, decide: Decide) -> Decisions | None:
-        """Decide what is to be done with a schedule now, and write it down, in one transaction.
+    def advance(
+        self, names: Collection[str], decide: Decide
+    ) -> dict[str, Decisions | FactoryError]:
+        """Decide what is to be done with schedules now, and write it down, in one transaction.
 
-        None when it is not there any more.
+        Those of which `decide` raises stay as they are. Nothing is said of those that are not there
+        any more.
         """
         with self._store.transaction() as connection:
-            try:
-                entry = self.locked(connection, name)
-            except ScheduleNotFound:
-                return None
-            return self._decide(connection, entry, decide)
+            these = (SCHEDULES.c.workspace == self._workspace) & SCHEDULES.c.name.in_(names)
+            # In an order, in which nobody waits for somebody who waits for them.
+            query = select(SCHEDULES).where(these).order_by(SCHEDULES.c.name).with_for_update()
+            found = [_entry(row) for row in connection.execute(query).mappings()]
+            return self._decide(connection, found, decide)
 
     def change(
         self,
@@ -155,7 +162,7 @@ class Schedules:
         """
         with self._store.transaction() as connection:
             entry = self.locked(connection, name)
-            self._decide(connection, entry, decide)
+            self._settle(connection, entry, decide)
             self._end_waiting(connection, name, "the schedule was changed")
             changed = replace(
                 self.locked(connection, name),
@@ -165,7 +172,7 @@ class Schedules:
             )
             if next_after is not None:
                 changed = replace(changed, next_due=next_after(changed.cursor))
-            self._write(connection, changed)
+            self._write(connection, [changed])
             return changed
 
     def remove(self, name: str, decide: Decide) -> None:
@@ -173,7 +180,7 @@ class Schedules:
         ScheduleNotFound."""
         with self._store.transaction() as connection:
             entry = self.locked(connection, name)
-            self._decide(connection, entry, decide)
+            self._settle(connection, entry, decide)
             self._end_waiting(connection, name, "the schedule was deleted")
             connection.execute(SCHEDULES.delete().where(self._named(name)))
 
@@ -190,31 +197,61 @@ class Schedules:
                     return due
                 due += timedelta(seconds=1)
 
-    def _decide(self, connection: Connection, entry: Entry, decide: Decide) -> Decisions:
-        # Those that are made up for keep no others from being due.
-        query = select(TICKS.c.due).where(
-            self._ticks_of(entry.name), TICKS.c.state.in_(LIVE), TICKS.c.backfill.is_(None)
-        )
-        live = [moment_of(due) for due in connection.execute(query).scalars()]
-        decided, following = decide(entry, live, self._clock(connection))
-        made = rows(self._workspace, entry.name, entry.definition, entry.alone, decided)
+    def _decide(
+        self, connection: Connection, entries: Collection[Entry], decide: Decide
+    ) -> dict[str, Decisions | FactoryError]:
+        live = self._live(connection, [entry.name for entry in entries])
+        now = self._clock(connection)
+        decided = dict[str, Decisions | FactoryError]()
+        made, moved = list[dict[str, object]](), list[Entry]()
+        for entry in entries:
+            try:
+                found, following = decide(entry, live.get(entry.name, []), now)
+            except FactoryError as error:
+                decided[entry.name] = error
+                continue
+            decided[entry.name] = found
+            made += rows(self._workspace, entry.name, entry.definition, entry.alone, found)
+            moved.append(replace(entry, cursor=found.cursor, next_due=following))
         if made:
             connection.execute(unless_there(connection, TICKS), made)
-        self._make_room(connection, entry.name, decided.replaced, decided.cursor)
-        self._write(connection, replace(entry, cursor=decided.cursor, next_due=following))
+        self._make_room(connection, decided)
+        self._write(connection, moved)
         return decided
 
+    def _settle(self, connection: Connection, entry: Entry, decide: Decide) -> None:
+        """Account for the ticks of one schedule. Raises what `decide` raises."""
+        decided = self._decide(connection, [entry], decide)[entry.name]
+        if isinstance(decided, FactoryError):
+            raise decided
+
+    def _live(self, connection: Connection, names: Collection[str]) -> dict[str, list[datetime]]:
+        """When the ticks of these schedules that have not ended were due. Those that are made up
+        for keep no others from being due."""
+        query = select(TICKS.c.schedule, TICKS.c.due).where(
+            TICKS.c.workspace == self._workspace,
+            TICKS.c.schedule.in_(names),
+            TICKS.c.state.in_(LIVE),
+            TICKS.c.backfill.is_(None),
+        )
+        found = dict[str, list[datetime]]()
+        for name, due in connection.execute(query):
+            found.setdefault(name, []).append(moment_of(due))
+        return found
+
     def _make_room(
-        self, connection: Connection, name: str, replaced: Collection[datetime], now: datetime
+        self, connection: Connection, decided: Mapping[str, Decisions | FactoryError]
     ) -> None:
         """Ticks that wait are replaced at once, those at work are asked to end."""
-        if not replaced:
-            return
-        these = self._ticks_of(name) & TICKS.c.due.in_([milliseconds(each) for each in replaced])
-        ended = {"state": "replaced", "reason": REPLACED, "ended": milliseconds(now)}
-        connection.execute(TICKS.update().where(these, WAITING).values(**ended))
-        running = TICKS.c.state == "running"
-        connection.execute(TICKS.update().where(these, running).values(to_end=True))
+        for name, found in decided.items():
+            if not isinstance(found, Decisions) or not found.replaced:
+                continue
+            due = [milliseconds(each) for each in found.replaced]
+            these = self._ticks_of(name) & TICKS.c.due.in_(due)
+            ended = {"state": "replaced", "reason": REPLACED, "ended": milliseconds(found.cursor)}
+            connection.execute(TICKS.update().where(these, WAITING).values(**ended))
+            running = TICKS.c.state == "running"
+            connection.execute(TICKS.update().where(these, running).values(to_end=True))
 
     def _end_waiting(self, connection: Connection, name: str, reason: str) -> None:
         """Ticks that have not begun never will; those that wait for another attempt go on."""
@@ -225,7 +262,7 @@ class Schedules:
     def _ticks_of(self, name: str) -> ColumnElement[bool]:
         return (TICKS.c.workspace == self._workspace) & (TICKS.c.schedule == name)
 
-    def _named(self, name: str) -> ColumnElement[bool]:
+    def _named(self, name: str | BindParameter[str]) -> ColumnElement[bool]:
         return (SCHEDULES.c.workspace == self._workspace) & (SCHEDULES.c.name == name)
 
     def locked(self, connection: Connection, name: str) -> Entry:
@@ -238,16 +275,22 @@ class Schedules:
             )
         return _entry(row)
 
-    def _write(self, connection: Connection, entry: Entry) -> None:
-        following = entry.next_due
-        values = {
-            "definition": entry.definition,
-            "alone": entry.alone,
-            "paused": entry.paused,
-            "cursor": milliseconds(entry.cursor),
-            "next_due": None if following is None else milliseconds(following),
-        }
-        connection.execute(SCHEDULES.update().where(self._named(entry.name)).values(**values))
+    def _write(self, connection: Connection, entries: Collection[Entry]) -> None:
+        if not entries:
+            return
+        changed = SCHEDULES.update().where(self._named(bindparam("key")))
+        values = [
+            {
+                "key": entry.name,
+                "definition": entry.definition,
+                "alone": entry.alone,
+                "paused": entry.paused,
+                "cursor": milliseconds(entry.cursor),
+                "next_due": None if entry.next_due is None else milliseconds(entry.next_due),
+            }
+            for entry in entries
+        ]
+        connection.execute(changed.values({name: bindparam(name) for name in CHANGING}), values)
 
 
 def _entry(row: Any) -> Entry:

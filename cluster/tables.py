@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    true,
 )
 
 METADATA = MetaData()
@@ -88,6 +89,8 @@ TICKS = Table(
     # work at a time.
     Column("backfill", String(40)),
     Column("at_most", Integer),
+    # Whether it is written down who is told of its end; rows from before there were notices are.
+    Column("told", Boolean, nullable=False, server_default=true()),
 )
 Index("tick_state", TICKS.c.state, TICKS.c.start_at)
 Index(
@@ -98,3 +101,29 @@ Index(
     sqlite_where=and_(TICKS.c.state == "running", TICKS.c.alone),
     postgresql_where=and_(TICKS.c.state == "running", TICKS.c.alone),
 )
+Index(
+    "tick_untold",
+    TICKS.c.workspace,
+    TICKS.c.due,
+    sqlite_where=~TICKS.c.told,
+    postgresql_where=~TICKS.c.told,
+)
+
+NOTICES = Table(
+    "notice",
+    METADATA,
+    Column("workspace", String(500), primary_key=True),
+    Column("schedule", String(64), primary_key=True),
+    Column("due", BigInteger, primary_key=True, autoincrement=False),
+    Column("event", String(16), primary_key=True),
+    # Which of the schedule's channels.
+    Column("channel", Integer, primary_key=True, autoincrement=False),
+    Column("target", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    # When it is to be tried next, or when it was settled.
+    Column("at", BigInteger, nullable=False),
+)
+Index("notice_state", NOTICES.c.state, NOTICES.c.at)

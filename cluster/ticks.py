@@ -135,41 +135,64 @@ class Ticks:
         self._store, self._workspace, self._clock = store, workspace, clock
         bring_up_to_date(store)
 
-    def claim(self, owner: str, lease: timedelta) -> Tick | None:
-        """Take a tick that is to start, or whose owner has not been heard of in time.
+    def claim(self, owner: str, lease: timedelta, at_most: int = 1) -> list[Tick]:
+        """Take ticks that are to start, or whose owner has not been heard of in time.
 
-        None when there is none. Ticks whose turn has not come in time are missed. The same attempt
-        goes on when an owner was lost; a tick that waits begins its next one.
+        Ticks whose turn has not come in time are missed. The same attempt goes on when an owner was
+        lost; a tick that waits begins its next one.
         """
         with self._store.transaction() as connection:
             now = milliseconds(self._clock(connection))
             self._expire(connection, now)
             length = lease // timedelta(milliseconds=1)
-            row = connection.execute(self._claimable(now, length)).mappings().first()
-            if row is None:
-                return None
-            waited = row["state"] == "waiting"
-            # Again, because another tick may have ended since, for which this one has waited.
+            query = self._claimable(now, length, at_most)
+            found = connection.execute(query).mappings().all()
+            taken = self._take_all(connection, found, owner, now + length)
+            # Again, because only now they have begun: another tick may have ended since, for which
+            # one of them has waited.
             now = milliseconds(self._clock(connection))
-            taken = TICKS.update().where(self._is(row["schedule"], row["due"]))
-            taken = taken.where(TICKS.c.token == row["token"]).values(
-                state="running",
-                owner=owner,
-                lease=now + length,
-                token=TICKS.c.token + 1,
-                attempt=TICKS.c.attempt + int(waited),
-                started=row["started"] or now,
-            )
-            if waited and row["backfill"] is not None:
-                _queue_up(connection, row["backfill"])
-                taken = taken.where(_has_room())
-            try:
-                with connection.begin_nested():
-                    found = connection.execute(taken.returning(*_COLUMNS)).mappings().first()
-            except IntegrityError:
-                # Another engine was quicker with another tick of a schedule that forbids overlaps.
-                return None
-            return None if found is None else tick_of(found)
+            return [self._begun(connection, tick, now) for tick in taken]
+
+    def _take_all(
+        self, connection: Connection, found: Sequence[Any], owner: str, until: int
+    ) -> list[Tick]:
+        """In an order, and of a schedule that forbids overlaps one alone: engines that wait for one
+        another's locks never do so in a circle."""
+        taken = list[Tick]()
+        for row in sorted(found, key=lambda row: str(row["schedule"])):
+            if row["alone"] and taken and taken[-1].schedule == row["schedule"]:
+                continue
+            tick = self._take(connection, row, owner, until)
+            taken += [] if tick is None else [tick]
+        return taken
+
+    def _begun(self, connection: Connection, tick: Tick, now: int) -> Tick:
+        """The tick, with when it was begun, if that was now."""
+        if tick.started is not None:
+            return tick
+        return self._say(connection, tick, started=now) or tick
+
+    def _take(self, connection: Connection, row: Any, owner: str, until: int) -> Tick | None:
+        waited = row["state"] == "waiting"
+        taken = TICKS.update().where(self._is(row["schedule"], row["due"]))
+        taken = taken.where(TICKS.c.token == row["token"]).values(
+            state="running",
+            owner=owner,
+            lease=until,
+            token=TICKS.c.token + 1,
+            told=False,
+            attempt=TICKS.c.attempt + int(waited),
+        )
+        if waited and row["backfill"] is not None:
+            _queue_up(connection, row["backfill"])
+            taken = taken.where(_has_room())
+        try:
+            with connection.begin_nested():
+                found = connection.execute(taken.returning(*_COLUMNS)).mappings().first()
+        except IntegrityError:
+            # Another tick of a schedule that forbids overlaps was taken a moment ago.
+            return None
+        return None if found is None else tick_of(found)
 
     def renew(self, tick: Tick, lease: timedelta) -> Tick | None:
         """Keep a claim. None when it was lost; `to_end` is what has been asked in the meantime."""
@@ -206,11 +229,15 @@ class Ticks:
             failures = TICKS.c.failures + int(failed)
             return self._say(connection, tick, **waiting, failures=failures) is not None
 
-    def history(self, schedule: str | None = None, limit: int | None = None) -> list[Tick]:
-        """What is recorded, the newest first: of one schedule, or of all."""
+    def history(
+        self, schedule: str | None = None, limit: int | None = None, state: State | None = None
+    ) -> list[Tick]:
+        """What is recorded, the newest first: of one schedule or of all, in one state or in any."""
         query = select(*_COLUMNS).where(TICKS.c.workspace == self._workspace)
         if schedule is not None:
             query = query.where(TICKS.c.schedule == schedule)
+        if state is not None:
+            query = query.where(TICKS.c.state == state)
         query = query.order_by(TICKS.c.due.desc(), TICKS.c.schedule).limit(limit)
         with self._store.transaction() as connection:
             return [tick_of(row) for row in connection.execute(query).mappings()]
@@ -243,8 +270,8 @@ class Ticks:
             .values(state="missed", reason=reason, ended=now)
         )
 
-    def _claimable(self, now: int, lease: int) -> Any:
-        """The tick that has waited longest. Rows that other engines are taking are passed over."""
+    def _claimable(self, now: int, lease: int, at_most: int) -> Any:
+        """Those that have waited longest. Rows that other engines are taking are passed over."""
         other = TICKS.alias()
         blocked = (
             select(other.c.due)
@@ -262,7 +289,7 @@ class Ticks:
             .where(TICKS.c.workspace == self._workspace, or_(its_turn, left))
             # What is due comes before what is made up for.
             .order_by(TICKS.c.backfill.is_not(None), TICKS.c.start_at, TICKS.c.schedule)
-            .limit(1)
+            .limit(at_most)
             .with_for_update(skip_locked=True)
         )
 
@@ -305,6 +332,7 @@ def rows(
         "definition": definition,
         "alone": alone,
         "to_end": False,
+        "told": False,
         "attempt": 0,
         "token": 0,
     }

@@ -62,8 +62,24 @@ def read(path: Path | str) -> Source:
 
 def parse(content: bytes, file: str) -> Source:
     """The spec in `content`; `file` is what messages call it. Raises SpecInvalid."""
-    document = _Document(decoded(content, file), file)
-    data = document.only_value()
+    return _source(_Document(decoded(content, file), file))
+
+
+def parse_kept(text: str, file: str) -> Source:
+    """The same of a text that `written` has made, an order of magnitude quicker.
+
+    Only PyYAML's own reader says of a mistake what one can use, so that reads what has one.
+    """
+    if not yaml.__with_libyaml__:
+        return parse(text.encode(), file)
+    try:
+        return _source(_Document(text, file, yaml.CSafeLoader))
+    except SpecInvalid:
+        return parse(text.encode(), file)
+
+
+def _source(document: _Document) -> Source:
+    data, file = document.only_value(), document.file
     if not isinstance(data, dict) and not document.problems:
         document.refuse(1, (), "a spec is a mapping of fields, as: kind: train")
     if document.problems:
@@ -119,9 +135,10 @@ class _Document:
     keys win; its events carry the marks and have none of that.
     """
 
-    def __init__(self, text: str, file: str) -> None:
+    def __init__(self, text: str, file: str, reader: Any = yaml.SafeLoader) -> None:
         self.file = file
         self.text = text
+        self._reader = reader
         self.lines: dict[FieldPath, int] = {}
         self.problems: list[Problem] = []
         self._values = 0
@@ -136,7 +153,7 @@ class _Document:
     def only_value(self) -> Any:
         """The value of the document. Raises SpecInvalid where reading on makes no sense."""
         try:
-            self._loader = yaml.SafeLoader(self.text)
+            self._loader = self._reader(self.text)
             return self._first_document()
         except yaml.reader.ReaderError as error:
             line = self.text.count("\n", 0, error.position) + 1
@@ -218,7 +235,8 @@ class _Document:
 
     def _scalar(self, event: yaml.ScalarEvent, path: FieldPath) -> str | float | None:
         text: str = event.value
-        value = _plain(text) if event.style is None else text
+        # libyaml has an empty style where PyYAML has none.
+        value = text if event.style else _plain(text)
         if isinstance(value, int) and abs(value) >= 1 << 63:
             self.refuse(_line(event), path, "is a larger number than can be stored")
         if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):

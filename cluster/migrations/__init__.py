@@ -13,7 +13,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, select
 from cluster.errors import StoreNewer
 from cluster.store import Store
 
-REVISIONS = ("1", "2")
+REVISIONS = ("1", "2", "3")
 """Those that this program knows, the oldest first."""
 
 VERSION_TABLE = "aigc_version"

@@ -170,6 +170,11 @@ def may_go_on(tick: Tick, state: State | None, now: datetime) -> bool:
     return state in ("QUEUED", "RUNNING")
 
 
+def exit_reason(code: int, said: str) -> str:
+    """Why a tick ended, by the exit code of its job and what that said."""
+    return f"exit code {code}: {said}" if code > 0 else f"signal {-code}: {said}"
+
+
 def after_exit(
     tick: Tick, code: int, said: str, goes_on: bool = False
 ) -> Again | Ended | Unsettled:
@@ -180,7 +185,7 @@ def after_exit(
     """
     if code == DONE:
         return Ended("backfilled" if tick.backfill else "ran", "")
-    why = f"exit code {code}: {said}" if code > 0 else f"signal {-code}: {said}"
+    why = exit_reason(code, said)
     if goes_on:
         return Unsettled(LOOK_AGAIN, why)
     if tick.to_end:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,10 +18,11 @@ from aigc.seeding import derive
 from cluster.schedules import Entry
 from jobs.diagnosis import Contradictions, diagnose
 from jobs.errors import FieldPath, SpecInvalid, shortened
+from jobs.schedule.channels import Channel
 from jobs.schedule.cron import parse_cron
 from jobs.schedule.timetable import Timetable
 from jobs.schedule.zones import zone
-from jobs.source import Source, parse, read, written
+from jobs.source import Source, parse, parse_kept, read, written
 from jobs.spec import Name, Spec
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -85,6 +86,7 @@ class Timing(Config):
     was due is missed. `catch_up` says which of the ticks that came due while nobody looked are
     still started: those of the last five minutes, the newest one, or up to `catch_up_at_most` of
     the newest ones. `jitter` is the most by which a start is put off, by as much for every engine.
+    `notify` are those who are told when something is wrong with a tick, or right again.
     """
 
     kind: Literal["schedule"] = "schedule"
@@ -98,6 +100,7 @@ class Timing(Config):
     retries: Retries = Retries()
     jitter: Duration = "0s"
     end: date | None = None
+    notify: Annotated[tuple[Channel, ...], Field(strict=False, max_length=10)] = ()
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Timing:
@@ -153,9 +156,11 @@ def timing_of(entry: Entry) -> Timing:
     return timing_in(entry.definition, entry.name)
 
 
+# An engine that serves asks of the same ones again and again.
+@lru_cache(maxsize=16_384)
 def timing_in(definition: str, name: str) -> Timing:
     """The same, of a definition that was kept with a tick. Raises SpecInvalid."""
-    source = parse(definition.encode(), f"schedule {name}")
+    source = parse_kept(definition, f"schedule {name}")
     timing = {name: value for name, value in source.data.items() if name != "job"}
     return _checked(Timing, replace(source, data=timing))
 

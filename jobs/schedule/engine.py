@@ -36,6 +36,8 @@ STEADY = timedelta(minutes=1)
 """By less than that a clock is only set right."""
 LOOK_SECONDS = 0.5
 """Between two passes of an engine that serves."""
+TOGETHER = 200
+"""So many schedules are decided in one transaction: others wait for it no longer than a moment."""
 
 
 class Jobs(Protocol):
@@ -73,7 +75,7 @@ class AtWork:
 
 class Engine:
     """One engine. `at_most` jobs are at work at a time; `say` is told what a person may want to
-    know."""
+    know, and `after_pass` is called after every pass that went well."""
 
     def __init__(
         self,
@@ -83,7 +85,9 @@ class Engine:
         say: Callable[[str], None],
         at_most: int = 4,
         lease: timedelta = LEASE,
+        after_pass: Callable[[], None] = lambda: None,
     ) -> None:
+        self._after_pass = after_pass
         self._schedules, self._ticks, self._jobs, self._say = schedules, ticks, jobs, say
         self._at_most, self._lease = at_most, lease
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
@@ -100,29 +104,34 @@ class Engine:
     def decide(self) -> None:
         """Write down every tick that has come due, of all schedules."""
         self._watch_the_clock()
-        for name in self._schedules.pending():
-            try:
-                self._schedules.advance(name, pass_over)
-            except SpecInvalid as error:
-                self._tell(f"schedule {name} can no longer be read, and stands still: {error}")
+        pending = self._schedules.pending()
+        for first in range(0, len(pending), TOGETHER):
+            decided = self._schedules.advance(pending[first : first + TOGETHER], pass_over)
+            for name, error in decided.items():
+                if isinstance(error, FactoryError):
+                    self._tell(f"schedule {name} can no longer be read, and stands still: {error}")
 
     def begin(self) -> None:
         """Claim ticks and start their jobs, as many as there is room for."""
-        while len(self._at_work) < self._at_most:
-            tick = self._ticks.claim(self._owner, self._lease)
-            if tick is None:
+        while room := self._at_most - len(self._at_work):
+            claimed = self._ticks.claim(self._owner, self._lease, room)
+            for tick in claimed:
+                self._start(tick)
+            if not claimed:
                 return
-            if tick.to_end and self._jobs.state(tick) not in NOT_IN_VAIN:
-                self._record(tick, CANCELLED, "")
-                continue
-            try:
-                self._at_work.append(AtWork(tick, self._jobs.start(tick)))
-            except SpecInvalid as error:
-                self._record(tick, exit_code(error), str(error))
-            except (FactoryError, OSError) as error:
-                self._record(tick, OUR_ERROR, str(error))
-            else:
-                self._say(f"{tick.schedule} of {tick.due.isoformat()}: attempt {tick.attempt}")
+
+    def _start(self, tick: Tick) -> None:
+        if tick.to_end and self._jobs.state(tick) not in NOT_IN_VAIN:
+            self._record(tick, CANCELLED, "")
+            return
+        try:
+            self._at_work.append(AtWork(tick, self._jobs.start(tick)))
+        except SpecInvalid as error:
+            self._record(tick, exit_code(error), str(error))
+        except (FactoryError, OSError) as error:
+            self._record(tick, OUR_ERROR, str(error))
+        else:
+            self._say(f"{tick.schedule} of {tick.due.isoformat()}: attempt {tick.attempt}")
 
     def look_after(self) -> None:
         """Record what has ended, and keep the claims on what has not."""
@@ -148,6 +157,7 @@ class Engine:
                     self.decide()
                     begun = True
                 self.begin()
+                self._after_pass()
             except StoreUnavailable as error:
                 if not forever:
                     raise

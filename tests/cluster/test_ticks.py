@@ -49,8 +49,7 @@ class Kept:
         return [(each.due.hour, each.state) for each in reversed(self.ticks.history(name))]
 
     def claimed(self) -> Tick:
-        tick = self.ticks.claim("me", MINUTE)
-        assert tick is not None
+        (tick,) = self.ticks.claim("me", MINUTE)
         return tick
 
 
@@ -99,8 +98,8 @@ def test_another_workspace_of_the_same_store_has_its_own(kept: Kept) -> None:
     kept.add()
     other = Kept(kept.store, f"{kept.workspace}-other")
     other.add()
-    other.schedules.advance("nightly", starting(11))
-    assert kept.ticks.claim("me", MINUTE) is None
+    other.schedules.advance(["nightly"], starting(11))
+    assert kept.ticks.claim("me", MINUTE) == []
     assert kept.ticks.history() == []
 
 
@@ -109,38 +108,37 @@ def test_a_schedule_is_pending_when_it_has_something_to_decide(kept: Kept) -> No
     assert kept.schedules.pending() == []
     kept.now += HOUR
     assert kept.schedules.pending() == ["nightly"]
-    kept.schedules.advance("nightly", closing(13))
+    kept.schedules.advance(["nightly"], closing(13))
     assert kept.schedules.pending() == []
     assert kept.schedules.find("nightly").cursor == kept.now
 
 
 def test_a_tick_is_written_down_once(kept: Kept) -> None:
     kept.add()
-    kept.schedules.advance("nightly", starting(11))
+    kept.schedules.advance(["nightly"], starting(11))
     tick = kept.claimed()
     assert kept.ticks.finish(tick, "ran", "")
-    kept.schedules.advance("nightly", starting(11))
-    kept.schedules.advance("nightly", closing(11))
+    kept.schedules.advance(["nightly"], starting(11))
+    kept.schedules.advance(["nightly"], closing(11))
     assert kept.outcomes() == [(11, "ran")]
 
 
 def test_a_tick_is_claimed_by_one(kept: Kept) -> None:
     kept.add()
-    kept.schedules.advance("nightly", starting(11))
+    kept.schedules.advance(["nightly"], starting(11))
     tick = kept.claimed()
     assert (tick.due.hour, tick.attempt, tick.token, tick.owner) == (11, 1, 1, "me")
     assert tick.definition == "of nightly"
-    assert kept.ticks.claim("other", MINUTE) is None
+    assert kept.ticks.claim("other", MINUTE) == []
 
 
 def test_a_tick_whose_owner_is_lost_goes_on_in_the_same_attempt(kept: Kept) -> None:
     kept.add()
-    kept.schedules.advance("nightly", starting(11))
+    kept.schedules.advance(["nightly"], starting(11))
     lost = kept.claimed()
     assert kept.ticks.intend(lost, "nightly-123")
     kept.now += 2 * MINUTE
-    found = kept.ticks.claim("other", MINUTE)
-    assert found is not None
+    (found,) = kept.ticks.claim("other", MINUTE)
     assert (found.attempt, found.token, found.submission) == (1, 2, "nightly-123")
     # What the lost owner says counts no more.
     assert kept.ticks.renew(lost, MINUTE) is None
@@ -154,20 +152,20 @@ def test_a_tick_whose_owner_is_lost_goes_on_in_the_same_attempt(kept: Kept) -> N
 
 def test_a_claim_that_is_renewed_is_not_lost(kept: Kept) -> None:
     kept.add()
-    kept.schedules.advance("nightly", starting(11))
+    kept.schedules.advance(["nightly"], starting(11))
     tick = kept.claimed()
     kept.now += MINUTE
     assert kept.ticks.renew(tick, MINUTE) is not None
     kept.now += MINUTE
-    assert kept.ticks.claim("other", MINUTE) is None
+    assert kept.ticks.claim("other", MINUTE) == []
 
 
 def test_a_tick_that_is_put_back_waits_for_its_next_attempt(kept: Kept) -> None:
     kept.add()
-    kept.schedules.advance("nightly", starting(11))
+    kept.schedules.advance(["nightly"], starting(11))
     tick = kept.claimed()
     assert kept.ticks.put_back(tick, 2 * HOUR, "it failed")
-    assert kept.ticks.claim("me", MINUTE) is None
+    assert kept.ticks.claim("me", MINUTE) == []
     kept.now += 2 * HOUR
     # The deadline is that of the first attempt.
     assert kept.claimed().attempt == 2
@@ -175,45 +173,45 @@ def test_a_tick_that_is_put_back_waits_for_its_next_attempt(kept: Kept) -> None:
 
 def test_only_one_tick_is_at_work_where_overlaps_are_forbidden(kept: Kept) -> None:
     kept.add()
-    kept.schedules.advance("nightly", starting(10, 11, by=3 * HOUR))
+    kept.schedules.advance(["nightly"], starting(10, 11, by=3 * HOUR))
     first = kept.claimed()
     assert first.due.hour == 10
-    assert kept.ticks.claim("me", MINUTE) is None
+    assert kept.ticks.claim("me", MINUTE) == []
     kept.ticks.finish(first, "ran", "")
     assert kept.claimed().due.hour == 11
 
 
 def test_ticks_run_side_by_side_where_they_may(kept: Kept) -> None:
     kept.add(alone=False)
-    kept.schedules.advance("nightly", starting(10, 11, by=3 * HOUR))
+    kept.schedules.advance(["nightly"], starting(10, 11, by=3 * HOUR))
     assert {kept.claimed().due.hour, kept.claimed().due.hour} == {10, 11}
 
 
 def test_a_tick_whose_turn_does_not_come_in_time_is_missed(kept: Kept) -> None:
     kept.add()
-    kept.schedules.advance("nightly", starting(11))
+    kept.schedules.advance(["nightly"], starting(11))
     kept.now += MINUTE
-    assert kept.ticks.claim("me", MINUTE) is None
+    assert kept.ticks.claim("me", MINUTE) == []
     assert kept.outcomes() == [(11, "missed")]
 
 
 def test_ticks_that_are_replaced_end_or_are_asked_to(kept: Kept) -> None:
     kept.add()
-    kept.schedules.advance("nightly", starting(10, 11, by=3 * HOUR))
+    kept.schedules.advance(["nightly"], starting(10, 11, by=3 * HOUR))
     running = kept.claimed()
-    kept.schedules.advance("nightly", starting(12, replacing=True))
+    kept.schedules.advance(["nightly"], starting(12, replacing=True))
     assert kept.outcomes() == [(10, "running"), (11, "replaced"), (12, "waiting")]
     asked = kept.ticks.renew(running, MINUTE)
     assert asked is not None
     assert asked.to_end
-    assert kept.ticks.claim("me", MINUTE) is None
+    assert kept.ticks.claim("me", MINUTE) == []
     kept.ticks.finish(running, "replaced", "")
     assert kept.claimed().due.hour == 12
 
 
 def test_what_is_changed_starts_nothing_that_waited(kept: Kept) -> None:
     kept.add()
-    kept.schedules.advance("nightly", starting(11))
+    kept.schedules.advance(["nightly"], starting(11))
     kept.now += MINUTE
     changed = kept.schedules.change(
         "nightly", closing(), definition="new", paused=True, next_after=lambda now: now + MINUTE
@@ -226,10 +224,10 @@ def test_what_is_changed_starts_nothing_that_waited(kept: Kept) -> None:
 
 def test_the_ticks_of_a_deleted_schedule_stay(kept: Kept) -> None:
     kept.add()
-    kept.schedules.advance("nightly", starting(11))
+    kept.schedules.advance(["nightly"], starting(11))
     kept.schedules.remove("nightly", closing(12))
     assert kept.outcomes() == [(11, "skipped"), (12, "missed")]
-    assert kept.schedules.advance("nightly", starting(12)) is None
+    assert kept.schedules.advance(["nightly"], starting(12)) == {}
     with pytest.raises(ScheduleNotFound):
         kept.schedules.remove("nightly", closing())
 
@@ -252,14 +250,13 @@ def test_a_store_tells_the_time(kept: Kept) -> None:
 @pytest.mark.parametrize("alone", [True, False])
 def test_many_at_once_claim_each_tick_once(kept: Kept, alone: bool) -> None:
     kept.add(alone=alone)
-    kept.schedules.advance("nightly", starting(*range(12), by=24 * HOUR))
+    kept.schedules.advance(["nightly"], starting(*range(12), by=24 * HOUR))
     claimed = list[datetime]()
     most = list[int]()
 
     def work() -> None:
         for _ in range(60):
-            tick = kept.ticks.claim("me", HOUR)
-            if tick is not None:
+            for tick in kept.ticks.claim("me", HOUR, 3):
                 claimed.append(tick.due)
                 most.append(sum(each.state == "running" for each in kept.ticks.history()))
                 assert kept.ticks.finish(tick, "ran", "")
@@ -287,7 +284,7 @@ def test_many_at_once_decide_each_moment_once(kept: Kept) -> None:
 
     def work() -> None:
         for _ in range(10):
-            kept.schedules.advance("nightly", decide)
+            kept.schedules.advance(["nightly"], decide)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -301,12 +298,12 @@ def test_many_at_once_decide_each_moment_once(kept: Kept) -> None:
 def test_history_that_is_purged_fires_nothing_again(kept: Kept) -> None:
     kept.add()
     kept.now += HOUR
-    kept.schedules.advance("nightly", starting(13))
+    kept.schedules.advance(["nightly"], starting(13))
     assert kept.ticks.finish(kept.claimed(), "ran", "")
     with kept.store.transaction() as connection:
         connection.execute(TICKS.delete())
     assert kept.schedules.pending() == []
-    assert kept.ticks.claim("me", MINUTE) is None
+    assert kept.ticks.claim("me", MINUTE) == []
     assert kept.schedules.find("nightly").cursor == kept.now
     assert kept.outcomes() == []
 
@@ -314,7 +311,7 @@ def test_history_that_is_purged_fires_nothing_again(kept: Kept) -> None:
 def test_the_key_of_a_tick_is_what_it_always_was(kept: Kept) -> None:
     """Another form of it would be another key: every tick would be there once more."""
     kept.add()
-    kept.schedules.advance("nightly", starting(11))
+    kept.schedules.advance(["nightly"], starting(11))
     columns = [column.name for column in TICKS.primary_key]
     assert columns == ["workspace", "schedule", "due"]
     with kept.store.transaction() as connection:

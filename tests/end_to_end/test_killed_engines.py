@@ -114,13 +114,15 @@ def kill(installation: Installation, engines: int, kills: int, schedules: int, t
 def test_engines_that_are_killed_at_random_lose_no_tick_and_do_none_twice(
     installation: Installation,
 ) -> None:
-    kill(installation, engines=3, kills=40, schedules=6, ticks=10)
+    kill(installation, engines=3, kills=25, schedules=4, ticks=8)
 
 
 @pytest.mark.slow
 @STORES
-def test_three_hundred_kills_lose_no_tick_and_do_none_twice(installation: Installation) -> None:
-    kill(installation, engines=4, kills=300, schedules=30, ticks=100)
+def test_a_thousand_kills_lose_none_of_ten_thousand_ticks_and_do_none_twice(
+    installation: Installation,
+) -> None:
+    kill(installation, engines=8, kills=1000, schedules=100, ticks=100)
 
 
 @STORES

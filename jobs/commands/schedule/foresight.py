@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.commands.schedule.opening import look, named
-from jobs.console import Output, output_option, show_list
+from jobs.console import Output, message, output_option, show_list
 from jobs.invocation import Invocation
 
 if TYPE_CHECKING:
-    from jobs.schedule.definition import Timing
+    from jobs.schedule.preview import Expected
 
 PREVIEW_COLUMNS = ("local", "utc", "note")
 FINDING_COLUMNS = ("schedule", "due", "what", "reason")
@@ -27,21 +27,39 @@ FINDING_COLUMNS = ("schedule", "due", "what", "reason")
 def preview(invocation: Invocation, name: str, count: int, output: Output) -> None:
     """List the next ticks of a schedule or of a file, by its clocks and in UTC.
 
-    Days on which clocks change are marked.
+    Marked are days on which clocks change, ticks that are likely at work when the next one is due,
+    by how long the last ones took, and those that are overdue and would start at once. Of a
+    schedule that is paused, what would start if it was resumed now.
     """
     from datetime import UTC, datetime
 
-    from jobs.schedule.definition import load_schedule, timing_of
+    from jobs.schedule.definition import load_schedule
     from jobs.schedule.preview import preview as expected
 
-    timing: Timing
     if name.endswith((".yaml", ".yml")):
-        timing, now = load_schedule(name), datetime.now(UTC)
+        ticks = expected(load_schedule(name), datetime.now(UTC), count)
     else:
-        schedules, _ = named(invocation, name)
-        timing, now = timing_of(schedules.find(name)), schedules.now()
-    ticks = [vars(each) for each in expected(timing, now, count)]
-    show_list(ticks, PREVIEW_COLUMNS, output, "It is not due any more")
+        ticks = _of_kept(invocation, name, count)
+    rows = [vars(each) for each in ticks]
+    show_list(rows, PREVIEW_COLUMNS, output, "It is not due any more")
+
+
+def _of_kept(invocation: Invocation, name: str, count: int) -> list[Expected]:
+    """The next ticks of a schedule that is kept."""
+    from jobs.schedule.definition import timing_of
+    from jobs.schedule.preview import PAST, lengths, outstanding
+    from jobs.schedule.preview import preview as expected
+
+    schedules, ticks = named(invocation, name)
+    entry, now = schedules.find(name), schedules.now()
+    live = [each.due for each in ticks.live() if each.schedule == name]
+    would = outstanding(entry, live, now)
+    if entry.paused:
+        message(f"{name} is paused: these start if it is resumed now")
+    if would.left_out:
+        message(f"{would.left_out} that were due before would not start any more")
+    past = lengths(ticks.history(name, PAST, "ran"))
+    return expected(timing_of(entry), now, count, past, would.starts)
 
 
 @click.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jobs.invocation import Invocation
 
 if TYPE_CHECKING:
+    from cluster.notices import Notices
     from cluster.schedules import Entry, Schedules
     from cluster.ticks import Ticks
     from cluster.workspace import Workspace
@@ -21,6 +22,14 @@ def kept(workspace: Workspace) -> tuple[Schedules, Ticks]:
 
     store, name = Store.of(workspace), str(workspace.root)
     return Schedules(store, name), Ticks(store, name)
+
+
+def outbox(workspace: Workspace) -> Notices:
+    """Who is to be told of its ticks. Raises StoreUnavailable."""
+    from cluster.notices import Notices
+    from cluster.store import Store
+
+    return Notices(Store.of(workspace), str(workspace.root))
 
 
 def look(invocation: Invocation) -> tuple[Schedules, Ticks] | None:

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from cluster.backfill import Backfills
 from cluster.schedules import Schedules
 from cluster.store import Store
-from cluster.ticks import Tick, Ticks
+from cluster.ticks import Decisions, Tick, Ticks
 from jobs.schedule.backfill import chosen
 from jobs.schedule.decisions import pass_over, set_aside
 from jobs.schedule.definition import Schedule, check_schedule
@@ -139,18 +139,17 @@ class Installation(RuleBasedStateMachine):
     def an_engine_decides(self) -> None:
         if self.schedules.pending():
             before = self.schedules.find("s")
-            decided = self.schedules.advance("s", pass_over)
-            assert decided is not None
+            decided = self.schedules.advance(["s"], pass_over)["s"]
+            assert isinstance(decided, Decisions)
             assert all(before.cursor < start.due <= self.now for start in decided.starts)
             assert not (before.paused and decided.starts)
             self.expect()
 
-    @rule()
-    def an_engine_claims(self) -> None:
-        tick = self.ticks.claim("engine", LEASE)
-        if tick is not None:
-            self.claims.append(tick)
-            self.begun.add(tick.due)
+    @rule(at_most=st.integers(1, 4))
+    def an_engine_claims(self, at_most: int) -> None:
+        claimed = self.ticks.claim("engine", LEASE, at_most)
+        self.claims += claimed
+        self.begun |= {tick.due for tick in claimed}
 
     @precondition(lambda self: self.claims)
     @rule(

@@ -86,7 +86,7 @@ def test_a_pass_runs_what_is_due_and_ends(installation: Installation, asking: An
     engine = installation.tick()
     assert engine.is_idle
     assert installation.outcomes() == [("13:00", "ran")]
-    assert (installation.folder / "nightly-20260610T130000.done").is_dir()
+    assert (installation.folder / "nightly-20260610T130000.done").is_file()
     (tick,) = installation.ticks.history()
     assert (tick.submission, tick.attempt) == ("trivial-130000", 1)
 
@@ -223,7 +223,7 @@ def test_a_tick_that_makes_room_is_not_begun_again(installation: Installation, a
     installation.keep(asking("0 * * * *", "UTC", overlap="replace"))
     installation.now += HOUR
     installation.engine().decide()
-    assert installation.ticks.claim("dead", MINUTE) is not None
+    assert installation.ticks.claim("dead", MINUTE)
     installation.now += HOUR
     jobs = Outliving(installation.folder, now="INTERRUPTED")
     outliving(installation, jobs)
@@ -237,7 +237,7 @@ def test_a_job_that_is_at_work_though_its_engine_died_is_asked_to_make_room(
     installation.keep(asking("0 * * * *", "UTC", overlap="replace"))
     installation.now += HOUR
     installation.engine().decide()
-    assert installation.ticks.claim("dead", MINUTE) is not None
+    assert installation.ticks.claim("dead", MINUTE)
     installation.now += HOUR
     jobs = Outliving(installation.folder, seconds=60)
     lease = timedelta(seconds=0.1)
@@ -298,8 +298,7 @@ def test_how_a_tick_ends(
 def test_what_can_no_longer_be_read_is_not_attempted_again(installation: Installation) -> None:
     installation.schedules.create("old", "retries: [", True, lambda now: None)
     installation.schedules.trigger("old", HOUR, "")
-    tick = installation.ticks.claim("me", HOUR)
-    assert tick is not None
+    (tick,) = installation.ticks.claim("me", HOUR)
     assert isinstance(after_exit(tick, 1, "why"), Ended)
 
 
@@ -339,7 +338,7 @@ def test_the_tick_of_a_dead_engine_is_taken_over_though_the_clock_was_set_back(
     installation.keep(asking("0 * * * *", "UTC"))
     installation.now += HOUR
     installation.engine().decide()
-    assert installation.ticks.claim("dead", MINUTE) is not None
+    assert installation.ticks.claim("dead", MINUTE)
     installation.now -= timedelta(days=1)
     installation.tick()
     assert installation.outcomes() == [("13:00", "ran")]

@@ -32,8 +32,7 @@ def tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tick:
     schedules = Schedules(store, "here", clock)
     schedules.create("nightly", "", True, lambda now: None)
     schedules.trigger("nightly", timedelta(hours=1), "")
-    claimed = Ticks(store, "here", clock).claim("me", timedelta(hours=1))
-    assert claimed is not None
+    (claimed,) = Ticks(store, "here", clock).claim("me", timedelta(hours=1))
     return claimed
 
 
