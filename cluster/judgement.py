@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import ConfigDict, Field, model_serializer, model_validator
 
 from aigc.config import Config
+from aigc.errors import MetricUnknown
 from aigc.metrics import METRICS, parse
 
 
 class Bound(Config):
-    """How large or small a figure may be; the limits themselves pass."""
+    """How large or small a figure may be; the limits themselves pass.
+
+    `of_champion` and `of_nights` are factors by which it may be worse than the champion's own
+    figure, and than the median of the last nights.
+    """
 
     at_most: float | None = None
     at_least: float | None = None
+    of_champion: float | None = Field(default=None, gt=0)
+    of_nights: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _leaves_room(self) -> Bound:
-        if self.at_most is None and self.at_least is None:
-            raise ValueError("needs at_most, at_least or both")
+        if all(limit is None for limit in vars(self).values()):
+            raise ValueError("needs at_most, at_least, of_champion or of_nights")
         if None not in (self.at_most, self.at_least) and not self.holds(self.at_most):
             raise ValueError(f"no figure is {self}")
         return self
 
     @model_serializer
     def _as_written(self) -> dict[str, float]:
-        limits = {"at_least": self.at_least, "at_most": self.at_most}
-        return {name: limit for name, limit in limits.items() if limit is not None}
+        return {name: limit for name, limit in vars(self).items() if limit is not None}
+
+    @property
+    def is_absolute(self) -> bool:
+        """Whether it needs no other figure to be judged by."""
+        return self.at_most is not None or self.at_least is not None
 
     def holds(self, figure: float | None) -> bool:
         """Whether the figure is there and within the limits; NaN never is."""
@@ -41,8 +53,13 @@ class Bound(Config):
         return low <= figure <= high
 
     def __str__(self) -> str:
-        limits = (("at least", self.at_least), ("at most", self.at_most))
-        return " and ".join(f"{words} {limit:g}" for words, limit in limits if limit is not None)
+        limits = (
+            ("at least {:g}", self.at_least),
+            ("at most {:g}", self.at_most),
+            ("{:g} × worse than the champion's at most", self.of_champion),
+            ("{:g} × worse than the last nights' at most", self.of_nights),
+        )
+        return " and ".join(words.format(limit) for words, limit in limits if limit is not None)
 
 
 class Gates(Config):
@@ -100,16 +117,24 @@ class Verdict:
 
 
 def judge(
-    figures: Mapping[str, float], gates: Gates, champion: Mapping[str, float] | None
+    figures: Mapping[str, float],
+    gates: Gates,
+    champion: Mapping[str, float] | None,
+    nights: Sequence[Mapping[str, float]] = (),
 ) -> Verdict:
-    """Hold `figures` against the gates; `champion` has its figures, None when there is none.
+    """Hold `figures` against the gates; `champion` has its figures, None when there is none, and
+    `nights` have those of the last nights.
 
     A figure that is missing or not a number fails. Raises MetricUnknown for a comparison with the
     champion by a metric that has no better direction.
     """
-    results = [
-        _within(metric, _figure(figures, metric), bound) for metric, bound in gates.bounds.items()
-    ]
+    results = list[GateResult]()
+    for name, bound in gates.bounds.items():
+        figure = _figure(figures, name)
+        if bound.is_absolute or figure is None:
+            results.append(_within(name, figure, bound))
+        if figure is not None:
+            results += _beside(name, figure, bound, champion, nights)
     if metric := gates.better_than_champion:
         results.append(_better(metric, _figure(figures, metric), champion))
     return Verdict(all(result.passed for result in results), tuple(results))
@@ -121,12 +146,57 @@ def _figure(figures: Mapping[str, float], metric: str) -> float | None:
 
 
 def _within(metric: str, figure: float | None, bound: Bound) -> GateResult:
-    passed = bound.holds(figure)
     if figure is None:
         reason = f"there is no figure for {metric}"
-    else:
-        reason = f"{metric} is {figure:g}, {'' if passed else 'not '}{bound}"
-    return GateResult(metric, figure, str(bound), passed, reason)
+        return GateResult(metric, None, str(bound), False, reason)
+    limits, passed = Bound(at_most=bound.at_most, at_least=bound.at_least), bound.holds(figure)
+    reason = f"{metric} is {figure:g}, {'' if passed else 'not '}{limits}"
+    return GateResult(metric, figure, str(limits), passed, reason)
+
+
+def _beside(
+    metric: str,
+    figure: float,
+    bound: Bound,
+    champion: Mapping[str, float] | None,
+    nights: Sequence[Mapping[str, float]],
+) -> Iterator[GateResult]:
+    """What the factors of a bound say."""
+    if bound.of_champion is not None:
+        own = _figure(champion or {}, metric)
+        if own is None:
+            reason = f"the champion has no figure for {metric} on this data: evaluate it first"
+            yield GateResult(metric, figure, "beside the champion's", False, reason)
+        else:
+            yield _not_worse(metric, figure, own, bound.of_champion, "the champion's")
+    if bound.of_nights is not None:
+        earlier = [each for night in nights if (each := _figure(night, metric)) is not None]
+        if not earlier:
+            reason = f"{metric} is {figure:g}, and there is no night before to compare it with"
+            yield GateResult(metric, figure, "beside the last nights", True, reason)
+        else:
+            usual = statistics.median(earlier)
+            yield _not_worse(metric, figure, usual, bound.of_nights, "the last nights'")
+
+
+def _not_worse(metric: str, figure: float, other: float, factor: float, whose: str) -> GateResult:
+    """Whether a figure is not worse than another one by more than a factor."""
+    limit = other * factor if lower_is_better(metric) else other / factor
+    bound = Bound(at_most=limit) if lower_is_better(metric) else Bound(at_least=limit)
+    passed = bound.holds(figure)
+    rule = f"{bound}, {factor:g} × {whose} {other:g}"
+    if not lower_is_better(metric):
+        rule = f"{bound}, {whose} {other:g} / {factor:g}"
+    reason = f"{metric} is {figure:g}, {'' if passed else 'not '}{rule}"
+    return GateResult(metric, figure, rule, passed, reason)
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a lower figure is better; of what is no metric, as the share of blanks, it is."""
+    try:
+        return METRICS[parse(metric).metric].better == "lower"
+    except MetricUnknown:
+        return True
 
 
 def _better(metric: str, figure: float | None, champion: Mapping[str, float] | None) -> GateResult:

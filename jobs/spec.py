@@ -225,6 +225,7 @@ class Train(_Job):
             yield ("evaluation", "metrics"), f"must not name {', '.join(names)}: {reason}"
         if self.registry and self.registry.promote:
             yield from _unlisted(self.registry.promote, ("registry", "promote"), self.evaluation)
+            yield from _nightly(self.registry.promote, ("registry", "promote"))
         if self.tune:
             yield from self._untunable(self.tune)
 
@@ -277,6 +278,7 @@ class Evaluate(_Job):
             yield ("evaluation", "metrics"), "must name at least one metric to evaluate"
         if self.promote:
             yield from _unlisted(self.promote, ("promote",), self.evaluation)
+            yield from _nightly(self.promote, ("promote",))
 
 
 class Generate(_Job):
@@ -308,6 +310,13 @@ class Generate(_Job):
             yield ("gates", "better_than_champion"), message
         measured = GENERATION_FIGURES + (SCREENING_FIGURES if self.screening else ())
         yield from _unlisted(self.gates, ("gates",), self.evaluation, measured)
+
+
+def _nightly(gates: Gates, path: FieldPath) -> Iterator[tuple[FieldPath, str]]:
+    """Gates beside earlier nights, where there are none."""
+    for metric, bound in gates.bounds.items():
+        if bound.of_nights is not None:
+            yield (*path, metric, "of_nights"), "has no use here: only generations have nights"
 
 
 def _unlisted(

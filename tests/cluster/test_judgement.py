@@ -132,3 +132,40 @@ def test_a_bound_can_be_a_range() -> None:
     bound = Bound(at_least=0.05, at_most=0.2)
     assert [bound.holds(figure) for figure in (0.04, 0.05, 0.2, 0.21)] == [False, True, True, False]
     assert str(bound) == "at least 0.05 and at most 0.2"
+
+
+BESIDE = gates('{"frechet_5k": {"of_champion": 1.2, "of_nights": 1.5}}')
+
+
+@pytest.mark.parametrize(
+    ("figure", "passed"), [(55.0, [True, True]), (60.1, [False, True]), (80.0, [False, False])]
+)
+def test_a_night_may_be_worse_by_a_factor(figure: float, passed: list[bool]) -> None:
+    nights = [{"frechet_5k": each} for each in (40.0, 50.0, 900.0)]
+    verdict = judge({"frechet_5k": figure}, BESIDE, {"frechet_5k": 50.0}, nights)
+    assert [result.passed for result in verdict.results] == passed
+    assert "× the champion's 50" in verdict.results[0].reason
+    assert "× the last nights' 50" in verdict.results[1].reason
+
+
+def test_a_share_that_is_better_high_may_be_lower_by_a_factor() -> None:
+    beside = gates('{"coverage_5k": {"of_champion": 1.25}}')
+    champion = {"coverage_5k": 0.5}
+    assert judge({"coverage_5k": 0.4}, beside, champion).passed
+    assert not judge({"coverage_5k": 0.39}, beside, champion).passed
+
+
+def test_a_champion_without_the_figure_fails_and_a_first_night_does_not() -> None:
+    verdict = judge({"frechet_5k": 5.0}, BESIDE, None)
+    assert [result.passed for result in verdict.results] == [False, True]
+    assert "evaluate it first" in verdict.results[0].reason
+    assert "no night before" in verdict.results[1].reason
+    (missing,) = judge({}, BESIDE, {"frechet_5k": 1.0}).results
+    assert not missing.passed
+
+
+def test_what_is_no_metric_is_better_low() -> None:
+    beside = gates('{"blank": {"of_nights": 2}}')
+    nights = [{"blank": 0.01}]
+    assert judge({"blank": 0.02}, beside, None, nights).passed
+    assert not judge({"blank": 0.03}, beside, None, nights).passed

@@ -154,9 +154,11 @@ extra: 1
          "better_than_champion: kernel_1k is not measured"),
         (TRAIN, "coverage_5k", "frechet_5k", "9: evaluation.metrics: must name each metric once"),
         (TRAIN, "{at_most: 60}", "60", "12: registry.promote.frechet_5k: must be a section with "
-         "at_most, at_least (got 60)"),
-        (TRAIN, "{at_most: 60}", "{}", "12: registry.promote.frechet_5k: needs at_most, at_least "
-         "or both"),
+         "at_most, at_least, of_champion, of_nights (got 60)"),
+        (TRAIN, "{at_most: 60}", "{of_nights: 2}", "12: registry.promote.frechet_5k.of_nights: has "
+         "no use here: only generations have nights"),
+        (TRAIN, "{at_most: 60}", "{}", "12: registry.promote.frechet_5k: needs at_most, at_least, "
+         "of_champion or of_nights"),
         (TRAIN, "at_most: 60", "at_most: .nan", "12: registry.promote.frechet_5k.at_most: must be "
          "a finite number"),
         (TRAIN, "workers: 2", "workers: 2, gpus_per_worker: 1.5", "8: resources: gpus_per_worker "
