@@ -15,8 +15,9 @@ from aigc.generation.plan import GENERATED, ModelReference, Plan
 from aigc.modalities import modality
 from aigc.models.artifact import Artifact, load_model
 from cluster.candidates import Chosen
+from cluster.champions import Champions
 from cluster.code import code_digest
-from cluster.errors import GateRefused
+from cluster.errors import GateRefused, TrackingUnavailable
 from cluster.evaluation import Evaluation
 from cluster.generation import Generation, check_samples, publish_checked, quarantine
 from cluster.judgement import Gates, Verdict, judge
@@ -52,7 +53,7 @@ def run_generation(attempt: Attempt) -> Outcome:
     assert isinstance(spec, Generate)
     seconds: dict[str, float] = {}
     with _timed(seconds, "fetching the model"):
-        attempt.session.registry.fetch(attempt.model, attempt.run.model)
+        _fetch(attempt)
         artifact = load_model(attempt.run.model)
     with _timed(seconds, "preparing the screen"):
         screen = prepare_screen(attempt, spec, artifact.model.layout.modality)
@@ -75,6 +76,19 @@ def run_generation(attempt: Attempt) -> Outcome:
         attempt.tracked.attach(dataset.folder / HTML)
         _decide(attempt, judged)
         return _outcome(generation, judged)
+
+
+def _fetch(attempt: Attempt) -> None:
+    """The model, from the registry, or as it was kept here the last time that it was champion."""
+    champions = Champions(attempt.session.workspace)
+    try:
+        attempt.session.registry.fetch(attempt.model, attempt.run.model)
+    except TrackingUnavailable:
+        if not champions.fetch(attempt.model, attempt.run.model):
+            raise
+        attempt.session.reporter.say(f"{attempt.model} was taken from the copy in the workspace")
+    else:
+        champions.keep(attempt.model, attempt.run.model)
 
 
 def _outcome(generation: Generation, judged: Judged) -> Outcome:

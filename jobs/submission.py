@@ -20,9 +20,11 @@ from aigc.data.verification import remainder, verify
 from aigc.errors import DataError, FactoryError, ModelError
 from aigc.metrics import likelihoods, needed
 from aigc.models import FAMILIES, build
+from cluster.aliases import CHAMPION
+from cluster.champions import Champions
 from cluster.code import code_digest
 from cluster.environment import environment, environment_tags
-from cluster.errors import CanNeverFit, TrackingUnavailable
+from cluster.errors import CanNeverFit, CredentialsRefused, TrackingUnavailable
 from cluster.places import require_fit
 from cluster.record import TrackedRun, begin_run
 from cluster.registry import ModelVersion
@@ -32,7 +34,7 @@ from cluster.workspace import RunFolder
 from jobs.errors import FieldPath, SpecInvalid
 from jobs.session import Planning, Session
 from jobs.source import Source
-from jobs.spec import Data, Generate, Spec, Train, as_document
+from jobs.spec import Data, Evaluate, Generate, Spec, Train, as_document
 
 LOGS = "logs"
 """The folder of a run's artifacts that holds its logs."""
@@ -217,7 +219,7 @@ def _pinned(
     dataset, model, update = None, None, dict[str, Any]()
     if not isinstance(spec, Train):
         with _placed(source, ("model",)):
-            model = session.registry.resolve(spec.model)
+            model = _resolved(spec, session)
         update["model"] = str(model)
     path, reference = _dataset_reference(spec, model)
     if reference is not None:
@@ -232,6 +234,25 @@ def _pinned(
                 pinned["mixture"] = {other.reference: share for other, share in mixed_in}
             update["data"] = spec.data.model_copy(update=pinned)
     return spec.model_copy(update=update), dataset, model
+
+
+def _resolved(spec: Evaluate | Generate, session: Planning) -> ModelVersion:
+    """The version that is named. A night goes on with the last champion that was fetched where the
+    registry does not answer."""
+    name, _, which = spec.model.partition("@")
+    try:
+        return session.registry.resolve(spec.model)
+    except CredentialsRefused:
+        raise
+    except TrackingUnavailable as error:
+        last = Champions(session.workspace).last(name)
+        if not isinstance(spec, Generate) or which != CHAMPION or last is None:
+            raise
+        version, fetched = last
+        session.reporter.say(
+            f"warning: {error.what}: taking {version}, the champion that was fetched on {fetched}"
+        )
+        return version
 
 
 def _mixed_in(spec: Spec, session: Planning, source: Source) -> Mixed:

@@ -206,6 +206,30 @@ def test_generation_and_evaluation_go_on_when_mlflow_fails(
     assert submit(EVALUATE).data["verdict"]["passed"]
 
 
+def test_a_night_without_its_registry_takes_the_last_champion(
+    submit: Command, aigc: Command, tmp_path: Path, toy: str, proxy: Proxy
+) -> None:
+    champion = GENERATE.replace("TOY@1", "TOY@champion")
+    trained = ("training.steps=4", "evaluation.metrics=[elbo]", "registry={model: TOY}", GATES)
+    assert submit(SPECS / "tiny" / "vae.yaml", *trained).code == 0
+    proxy.mode = "refuse"
+    unknown = submit(champion)
+    assert unknown.code == 100
+    assert "does not answer" in unknown.stderr
+
+    proxy.mode = "pass"
+    first = submit(champion)
+    assert first.code == 0, first.stderr
+    proxy.mode = "refuse"
+    second = submit(champion, "seed=1")
+    assert second.code == 0, second.stderr
+    assert f"taking {toy}@1, the champion that was fetched on" in second.stderr
+    assert second.data["published"]
+    (kept,) = (each for each in (tmp_path / "champions" / toy).iterdir() if each.is_dir())
+    next(kept.glob("*.safetensors")).write_bytes(b"damaged")
+    assert submit(champion, "seed=2").code == 100, "a damaged copy was used"
+
+
 def test_a_failed_job_says_what_it_failed_of(
     submit: Command, aigc: Command, toy: str, proxy: Proxy
 ) -> None:
