@@ -6,9 +6,11 @@ format keeps it, the practice guides TC260-PG-2025 say.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 
 from aigc.config import Config
 from aigc.errors import LabelMalformed
@@ -56,6 +58,12 @@ class Label(Config):
     def of_sample(self, sample: int) -> Label:
         """The label of one sample of the dataset that this is the label of."""
         return self.model_copy(update={"produce_id": f"{self.produce_id}/{sample}"})
+
+    def texts(self, samples: Iterable[int]) -> list[str]:
+        """The JSON object of each sample's label, as `of_sample(sample).as_json()` gives it."""
+        text, name = self.as_json(), to_json(self.produce_id).decode()[:-1]
+        before, _, after = text.partition(f'"ProduceID":{name}"')
+        return [f'{before}"ProduceID":{name}/{sample}"{after}' for sample in samples]
 
     def as_json(self) -> str:
         """The standard's JSON object, on one line."""

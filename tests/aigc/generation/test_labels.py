@@ -377,3 +377,8 @@ def test_a_text_that_looks_like_a_label_is_content() -> None:
     written = CARRIERS["md"].write(CARRIERS["md"].write(b"", other), LABEL)
 
     assert CARRIERS["md"].read(written) == LABEL
+
+
+@given(label=LABELS, samples=st.lists(st.integers(0, 10**12), max_size=5))
+def test_the_texts_of_many_samples_are_those_of_each(label: Label, samples: list[int]) -> None:
+    assert label.texts(samples) == [label.of_sample(sample).as_json() for sample in samples]

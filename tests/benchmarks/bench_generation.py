@@ -1,0 +1,172 @@
+"""What a night's generation costs beside the bare loop of its model: seeds, shards, gates, labels.
+
+Protocol: RESULTS.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from harness import conclude, machine, median, table
+
+from aigc.data.catalog import Dataset
+from aigc.data.importers import import_dataset
+from aigc.data.verification import verify
+from aigc.generation.plan import BATCH, ModelReference, Plan, Screening
+from aigc.layout import Layout
+from aigc.modalities import modality
+from aigc.models import build
+from aigc.models.artifact import save_model
+from aigc.models.classifier import ClassifierConfig
+from aigc.models.vae import VAEConfig
+from cluster.candidates import Judges, MemoryRequest, remember
+from cluster.code import code_digest
+from cluster.generation import Generation, publish_checked
+from cluster.local import LocalRay
+from cluster.places import Here, Place
+from cluster.resources import Resources
+from cluster.workspace import Workspace
+
+SHARD = 5000
+
+
+def bare(generation: Generation, count: int) -> None:
+    """The loop that one would write for the model alone: whole batches, and stored records."""
+    model = build(VAEConfig(), generation.plan.layout, seed=0).eval()
+    labels = torch.arange(BATCH) % 10
+    with torch.inference_mode():
+        for _ in range(0, count, BATCH):
+            made = model.sample(torch.randn(BATCH, model.noise_size), labels)
+            modality("image").encode(made)
+
+
+@contextmanager
+def night(count: int, screening: Screening | None = None) -> Iterator[Generation]:
+    """A generation of digits in a workspace of its own; the weights of its model mean nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace.at(folder)
+        run, layout = workspace.run("night-1"), digits()
+        config = VAEConfig()
+        digest = save_model(run.model, build(config, layout, seed=0), config, {})
+        plan = Plan(
+            dataset="night",
+            model=ModelReference(name="digits", version=1, digest=digest),
+            layout=layout,
+            count=count,
+            seed=0,
+            shard_size=SHARD,
+            code=code_digest(),
+            screening=screening,
+        )
+        yield Generation(plan, workspace, run)
+
+
+def digits() -> Layout:
+    """That of MNIST."""
+    return Layout(modality="image", shape=(1, 28, 28), labels=tuple("0123456789"))
+
+
+def made(generation: Generation, place: Place, workers: int, judges: Judges | None) -> Dataset:
+    """Its dataset: all of it, not published; screened if there are judges."""
+    resources, silent = Resources(workers=workers), lambda done: None
+    chosen = generation.choose(judges, place, resources, silent)[1] if judges else ()
+    return generation.fill(place, resources, silent, chosen)
+
+
+def judged(workspace: Workspace) -> tuple[str, Judges]:
+    """What samples are compared with: the 5,000 digits that come with a package."""
+    import_dataset(workspace.datasets, "mnist-5k")
+    extractor, config = workspace.root / "extractor", ClassifierConfig()
+    save_model(extractor, build(config, digits(), seed=0), config, {})
+    memory = workspace.root / "memory"
+    digest = remember(MemoryRequest(workspace.datasets, "mnist-5k", extractor, memory))
+    return digest, Judges(memory, extractor)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def one_core(count: int, repeats: int) -> dict[str, float]:
+    """Samples a second in one process: bare, as a dataset, and with gates."""
+    spent: dict[str, list[float]] = {"bare loop": [], "labelled shards": [], "gates and labels": []}
+    with tempfile.TemporaryDirectory() as folder:
+        digest, judges = judged(Workspace.at(folder))
+        for _ in range(repeats):
+            with night(count) as plain:
+                spent["bare loop"].append(seconds(lambda: bare(plain, count)))
+                spent["labelled shards"].append(seconds(lambda: made(plain, Here(), 1, None)))
+            with night(count, Screening(memory=digest, budget=count)) as gated:
+                spent["gates and labels"].append(seconds(lambda: made(gated, Here(), 1, judges)))
+    return {name: count / median(each) for name, each in spent.items()}
+
+
+def two_cores(count: int) -> float:
+    """Samples a second of two Ray workers that have begun."""
+    with night(2 * SHARD) as warm, LocalRay(Path(tempfile.mkdtemp())) as place:
+        made(warm, place, 2, None)
+        with night(count) as generation:
+            return count / seconds(lambda: made(generation, place, 2, None))
+
+
+def verification(count: int) -> tuple[float, float]:
+    """Bytes a second of `verify`, and of reading and hashing the same files."""
+    with night(count) as generation:
+        dataset = made(generation, Here(), 1, None)
+        publish_checked(dataset)
+        paths = [dataset.folder / shard.path for shard in dataset.manifest.shards]
+        size = sum(path.stat().st_size for path in paths)
+        ours = size / seconds(lambda: verify(dataset))
+        return ours, size / seconds(lambda: [_hashed(path) for path in paths])
+
+
+def _hashed(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=100_000, help="of two workers")
+    parser.add_argument("--screened", type=int, default=10_000, help="of one process")
+    parser.add_argument("--repeats", type=int, default=3)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    where = machine()
+    paces = one_core(chosen.screened, chosen.repeats)
+    paces["two workers, labelled shards"] = two_cores(chosen.samples)
+    ours, disk = verification(chosen.samples)
+    base = paces["bare loop"]
+    table(
+        ("samples a second", "pace", "of the bare loop"),
+        [(name, pace, pace / base) for name, pace in paces.items()],
+    )
+    table(("bytes a second", "verify", "read and hashed"), [("dataset", ours, disk)])
+    goals = {
+        "one worker / bare loop": (paces["labelled shards"] / base, 0.95),
+        "two workers / twice the bare loop": (
+            paces["two workers, labelled shards"] / (2 * base),
+            0.9,
+        ),
+        "labelled shards / with gates": (
+            paces["gates and labels"] / paces["labelled shards"],
+            1 / 1.3,
+        ),
+        "verify / disk and hash": (ours / disk, 0.8),
+    }
+    figures = {name: round(pace, 1) for name, pace in paces.items()}
+    return conclude("generation", where, figures | {"verify MB/s": round(ours / 1e6, 1)}, goals)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
