@@ -98,7 +98,7 @@ def test_every_shipped_generation_makes_a_dataset(path: Path, champion: Session)
     outcome = execute(prepare(load(path, SMALL), champion), champion)
 
     assert outcome["published"] is True
-    assert set(outcome["figures"]) == {"blank", "duplicate"}
+    assert {"blank", "duplicate"} <= set(outcome["figures"])
 
 
 def test_a_spec_means_the_same_submission_until_something_in_it_changes(session: Session) -> None:
