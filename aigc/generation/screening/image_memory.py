@@ -96,6 +96,8 @@ class ImageMemory:
     def nearest(self, stored: Tensor, extractor: Extractor | None) -> Nearest:
         """See `Memory.nearest`."""
         features = features_of(stored, _required(extractor))
+        if not len(stored):
+            return Nearest(torch.empty(0).long(), torch.empty(0), torch.empty(0).bool())
         index = nearest_rows(features, self.features)
         copied = torch.zeros(len(stored), dtype=torch.bool)
         for comparison, limit in zip(COMPARISONS, self.limits, strict=True):
@@ -186,7 +188,9 @@ def likenesses(samples: Tensor, records: Tensor) -> Tensor:
     high = (rest - rest.mean(1, keepdim=True)).square().sum(1) - low
     noise = high.clamp(min=0) * sample.shape[1] / (height * width - side * side)
     noise = torch.minimum(noise, MOST_NOISE * low)
-    return 1 - (low - noise) / (sample.square().sum(1) - noise).clamp(min=1e-9)
+    alike = 1 - (low - noise) / (sample.square().sum(1) - noise).clamp(min=1e-9)
+    # Rounded cosines leave a little of one colour.
+    return torch.where(ImageModality().is_blank(samples), 0, alike)
 
 
 @functools.cache
@@ -220,9 +224,10 @@ def close_side(height: int, width: int) -> int:
 def _batches(stored: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Where each batch begins and its images, the last filled up with black ones.
 
-    Batches are whole, because the last bit of a matrix product may depend on the rows beside it.
+    There is at least one, and all are whole, because the last bit of a matrix product may
+    depend on the rows beside it.
     """
-    for start in range(0, len(stored), BATCH_SIZE):
+    for start in range(0, max(len(stored), 1), BATCH_SIZE):
         part = stored[start : start + BATCH_SIZE]
         black = part.new_zeros(BATCH_SIZE - len(part), *part.shape[1:])
         yield start, torch.cat([part, black])
