@@ -168,4 +168,6 @@ def test_planted_copies_of_mnist_are_caught(tmp_path: Path) -> None:
 
     assert memory.nearest(training, extractor).copied.all()
     assert min(rates.values()) >= 0.95
-    assert accused <= 0.02
+    # Without taking noise away it is 0.96.
+    assert rates["noised"] >= 0.98
+    assert accused <= 0.01
