@@ -22,7 +22,7 @@ from aigc.errors import ArtifactCorrupt, ModelError
 from aigc.generation.plan import GENERATED, Plan
 from aigc.generation.sampling import shard_table
 from aigc.generation.scores import FINGERPRINT, FLAGS, THUMBNAIL, findings, looks, scored
-from aigc.generation.screening import Memory
+from aigc.generation.screening import REACHES, Memory
 from aigc.generation.selection import Findings, Looks, Selection, choose
 from aigc.models.artifact import load_model
 from aigc.models.classifier import Classifier
@@ -163,7 +163,8 @@ class Candidates:
         screening = self._plan.screening
         assert screening is not None, "only what is screened has candidates"
         earlier = self._earlier(screening.earlier)
-        selection = choose(self._plan.count, screening.budget, earlier, look)
+        reach = REACHES[self._plan.layout.modality]
+        selection = choose(self._plan.count, screening.budget, earlier, reach, look)
         return selection, [self._chosen(shard, selection) for shard in range(self._plan.shards)]
 
     def _requests(self, attempt: int, samples: Sequence[int]) -> list[CandidatesRequest]:

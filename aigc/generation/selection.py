@@ -73,12 +73,14 @@ def choose(
     count: int,
     budget: int,
     earlier: Looks | None,
+    reach: int,
     look: Callable[[int, Sequence[int]], Findings],
 ) -> Selection:
     """Choose among candidates of the samples 0 … count − 1; at most `budget` are made beyond these.
 
     `look` makes the given attempt at the given samples, and finds out about each, in their order.
-    `earlier` are samples of other datasets, None where there is none. A round that the budget does
+    `earlier` are samples of other datasets, None where there is none; a sample repeats another one
+    of which at most `reach` bits of the fingerprint differ. A round that the budget does
     not hold whole is not begun: its samples stay missing.
     """
     accepted, rejected = dict[int, int](), list[Rejected]()
@@ -87,7 +89,7 @@ def choose(
         found = look(attempt, wanted)
         made += len(wanted)
         known = known or found.looks.at(torch.tensor([], dtype=torch.int64))
-        reasons = _reasons(found, known)
+        reasons = _reasons(found, known, reach)
         fine = [not reason for reason in reasons]
         known = known.and_those_of(found.looks.at(torch.tensor(fine)))
         accepted |= {each: attempt for each, is_fine in zip(wanted, fine, strict=True) if is_fine}
@@ -103,10 +105,10 @@ def choose(
     raise AssertionError("the budget is finite")
 
 
-def _reasons(found: Findings, known: Looks) -> list[Reason | None]:
+def _reasons(found: Findings, known: Looks, reach: int) -> list[Reason | None]:
     """What speaks against each candidate first."""
     prints, thumbnails = found.looks
-    repeated = near_duplicates(prints, known.fingerprints, thumbnails, known.thumbnails) >= 0
+    repeated = near_duplicates(prints, known.fingerprints, thumbnails, known.thumbnails, reach) >= 0
     flags = zip(found.blank.tolist(), found.copied.tolist(), repeated.tolist(), strict=True)
     return [
         "blank" if blank else "copied" if copied else "repeated" if again else None

@@ -22,9 +22,10 @@ TOLERANCE = 20
 """Grey levels that an area of the thumbnails of near-duplicates may differ in."""
 
 BANDS, BAND_BITS = 4, 16
-PAIRS_AT_ONCE = 2**21
-BLOCK = 2048
-"""Samples that are compared with one another at once: at worst each with each."""
+PAIRS_AT_ONCE = 2**18
+FIRST_BLOCK, BLOCK = 32, 2048
+"""Samples that are compared with one another at once, at worst each with each: few at first, so
+that of a night that repeats one sample hardly any is left for the larger blocks."""
 
 Rows = NDArray[np.int64]
 
@@ -116,8 +117,10 @@ def near_duplicates(
 def _among(samples: _Prints, rows: Rows, found: Rows, offset: int, reach: int) -> None:
     """Fill in which of `rows` repeat an earlier one of them that repeats nothing itself."""
     kept = np.empty(0, dtype=np.int64)
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
+    start = 0
+    while start < len(rows):
+        block = rows[start : start + max(FIRST_BLOCK, min(start, BLOCK))]
+        start += len(block)
         asked = samples.take(block)
         at = _Index(samples.take(kept), reach).earliest(asked)
         found[block[at >= 0]] = offset + kept[at[at >= 0]]
@@ -130,10 +133,13 @@ def _within(asked: _Prints, block: Rows, found: Rows, offset: int, reach: int) -
     """The same for a block none of which repeats anything before it."""
     size = len(block)
     pairs = [one * size + other for one, other in _Index(asked, reach).pairs(asked)]
-    for pair in np.unique(np.concatenate(pairs)) if pairs else ():
-        one, other = block[pair // size], block[pair % size]
-        if other < one and found[one] < 0 and found[other] < 0:
-            found[one] = offset + other
+    known = np.unique(np.concatenate(pairs)) if pairs else np.empty(0, dtype=np.int64)
+    repeats = [-1] * size
+    for one, other in zip((known // size).tolist(), (known % size).tolist(), strict=True):
+        if other < one and repeats[one] < 0 and repeats[other] < 0:
+            repeats[one] = other
+    at = np.array(repeats, dtype=np.int64)
+    found[block[at >= 0]] = offset + block[at[at >= 0]]
 
 
 def _masks(radius: int) -> list[int]:

@@ -100,7 +100,7 @@ def hashed(content: NDArray[np.uint8], size: int) -> NDArray[np.uint64]:
     return keys ^ (keys >> np.uint64(32))
 
 
-REACHES = {"image": 3, "text": 7}
+REACHES = {"image": 3, "text": 11}
 """In how many bits the fingerprints of near-duplicates may differ."""
 
 FINGERPRINTS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -26,6 +26,7 @@ from aigc.generation.screening.nearest import Nearest
 from aigc.metrics.distances import nearest_rows
 from aigc.metrics.features import BATCH_SIZE, Extractor
 from aigc.modalities.image import ImageModality
+from aigc.seeding import generator
 
 SKETCH, CLOSE = 10, 16
 """The lowest frequencies that candidates are found by, and that are looked at closely."""
@@ -35,6 +36,9 @@ MOST_NOISE = 0.9
 
 LOWEST, HIGHEST = 0.9, 0.999
 """Bounds of the limits: what is less alike is no copy, what is more alike always is one."""
+
+MISSED, MOST_ACCUSED = 0.04, 0.007
+"""Shares of noised copies that may be missed, and of records that may be accused for their sake."""
 
 ASKED = 5000
 """Training records by which the limits are set."""
@@ -59,7 +63,7 @@ class Known(NamedTuple):
 
 
 COMPARISONS = (
-    Comparison(False, 0, 0.005),
+    Comparison(False, 0, 0.003),
     Comparison(True, 0, 0.001),
     Comparison(False, 2, 0.001),
     Comparison(False, 3, 0.001),
@@ -96,6 +100,8 @@ class ImageMemory:
     def nearest(self, stored: Tensor, extractor: Extractor | None) -> Nearest:
         """See `Memory.nearest`."""
         features = features_of(stored, _required(extractor))
+        if not len(stored):
+            return Nearest(torch.empty(0).long(), torch.empty(0), torch.empty(0).bool())
         index = nearest_rows(features, self.features)
         copied = torch.zeros(len(stored), dtype=torch.bool)
         for comparison, limit in zip(COMPARISONS, self.limits, strict=True):
@@ -119,16 +125,35 @@ class ImageMemory:
 def limits_of(stored: Tensor) -> tuple[float, ...]:
     """The likeness of a copy by each comparison: a share of the training records is more alike.
 
-    Records that are equal to others say nothing of how alike different ones are.
+    That by the first is lowered until it catches most noised copies of training records, as long
+    as no more than `MOST_ACCUSED` of the records are accused.
     """
     asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
-    known, limits = known_of(stored), list[float]()
-    for comparison in COMPARISONS:
-        _, likeness = best(stored[asked], known[comparison.cropped], comparison, own=asked)
-        different = likeness[likeness < HIGHEST]
-        quantile = different.quantile(1 - comparison.share).item() if len(different) else HIGHEST
-        limits.append(min(max(quantile, LOWEST), HIGHEST))
-    return tuple(limits)
+    known = known_of(stored)
+    different = [_different(stored, asked, known, comparison) for comparison in COMPARISONS]
+    limits = [
+        likeness.quantile(1 - comparison.share).item()
+        for likeness, comparison in zip(different, COMPARISONS, strict=True)
+    ]
+    _, planted = best(_noised(stored[asked]), known[0], COMPARISONS[0])
+    lowered = max(planted.quantile(MISSED).item(), different[0].quantile(1 - MOST_ACCUSED).item())
+    limits[0] = min(limits[0], lowered)
+    return tuple(min(max(limit, LOWEST), HIGHEST) for limit in limits)
+
+
+def _different(
+    stored: Tensor, asked: Tensor, known: dict[int, Known], comparison: Comparison
+) -> Tensor:
+    """How alike records are to the others. Those that are equal to others do not count."""
+    _, likeness = best(stored[asked], known[comparison.cropped], comparison, own=asked)
+    different = likeness[likeness < HIGHEST]
+    return different if len(different) else likeness.new_full((1,), HIGHEST)
+
+
+def _noised(stored: Tensor) -> Tensor:
+    """With normal noise of a tenth of the range, always the same."""
+    noise = 25.5 * torch.randn(stored.shape, generator=generator("noised copies"))
+    return (stored + noise).round().clamp(0, 255).to(torch.uint8)
 
 
 def known_of(stored: Tensor) -> dict[int, Known]:
@@ -186,7 +211,9 @@ def likenesses(samples: Tensor, records: Tensor) -> Tensor:
     high = (rest - rest.mean(1, keepdim=True)).square().sum(1) - low
     noise = high.clamp(min=0) * sample.shape[1] / (height * width - side * side)
     noise = torch.minimum(noise, MOST_NOISE * low)
-    return 1 - (low - noise) / (sample.square().sum(1) - noise).clamp(min=1e-9)
+    alike = 1 - (low - noise) / (sample.square().sum(1) - noise).clamp(min=1e-9)
+    # Rounded cosines leave a little of one colour.
+    return torch.where(ImageModality().is_blank(samples), 0, alike)
 
 
 @functools.cache
@@ -220,9 +247,10 @@ def close_side(height: int, width: int) -> int:
 def _batches(stored: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Where each batch begins and its images, the last filled up with black ones.
 
-    Batches are whole, because the last bit of a matrix product may depend on the rows beside it.
+    There is at least one, and all are whole, because the last bit of a matrix product may
+    depend on the rows beside it.
     """
-    for start in range(0, len(stored), BATCH_SIZE):
+    for start in range(0, max(len(stored), 1), BATCH_SIZE):
         part = stored[start : start + BATCH_SIZE]
         black = part.new_zeros(BATCH_SIZE - len(part), *part.shape[1:])
         yield start, torch.cat([part, black])

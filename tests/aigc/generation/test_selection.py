@@ -37,13 +37,13 @@ def looking(
 
 
 def test_what_nothing_speaks_against_is_taken_at_once() -> None:
-    selection = choose(20, 0, None, looking())
+    selection = choose(20, 0, None, 3, looking())
     assert selection.accepted == dict.fromkeys(range(20), 0)
     assert (selection.rejected, selection.made) == ((), 20)
 
 
 def test_what_is_rejected_is_made_again_from_its_next_seed() -> None:
-    selection = choose(5, 10, None, looking(blank={(1, 0), (1, 1)}, copied={(3, 0)}))
+    selection = choose(5, 10, None, 3, looking(blank={(1, 0), (1, 1)}, copied={(3, 0)}))
     assert selection.accepted == {0: 0, 1: 2, 2: 0, 3: 1, 4: 0}
     assert selection.rejected == (
         Rejected(1, 0, "blank"),
@@ -56,21 +56,21 @@ def test_what_is_rejected_is_made_again_from_its_next_seed() -> None:
 
 def test_a_sample_that_repeats_an_accepted_or_an_earlier_one_is_rejected() -> None:
     same = lambda sample, attempt: 7 if sample < 2 and attempt == 0 else apart(sample, attempt)  # noqa: E731
-    selection = choose(4, 4, None, looking(prints=same))
+    selection = choose(4, 4, None, 3, looking(prints=same))
     assert selection.rejected == (Rejected(1, 0, "repeated"),)
 
     earlier = looks([apart(2, 0)])
-    selection = choose(4, 4, earlier, looking())
+    selection = choose(4, 4, earlier, 3, looking())
     assert selection.rejected == (Rejected(2, 0, "repeated"),)
     assert selection.accepted[2] == 1
 
 
 def test_what_the_budget_does_not_hold_is_missing() -> None:
     always = {(2, attempt) for attempt in range(100)}
-    selection = choose(4, 3, None, looking(blank=always))
+    selection = choose(4, 3, None, 3, looking(blank=always))
     assert 2 not in selection.accepted
     assert selection.made == 7
-    assert choose(4, 0, None, looking(blank=always)).made == 4
+    assert choose(4, 0, None, 3, looking(blank=always)).made == 4
 
 
 @given(
@@ -82,7 +82,7 @@ def test_what_the_budget_does_not_hold_is_missing() -> None:
 def test_no_more_is_made_than_the_budget_holds_and_all_is_counted(
     count: int, budget: int, blank: set[tuple[int, int]], copied: set[tuple[int, int]]
 ) -> None:
-    selection = choose(count, budget, None, looking(blank, copied))
+    selection = choose(count, budget, None, 3, looking(blank, copied))
     assert count <= selection.made <= count + budget
     assert len(selection.accepted) + len(selection.rejected) == selection.made
     assert list(selection.accepted) == sorted(selection.accepted)
