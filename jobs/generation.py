@@ -23,15 +23,8 @@ from cluster.generation import Generation, check_samples, publish_checked, quara
 from cluster.judgement import Gates, Verdict, judge
 from cluster.training import SHEET_RECORDS
 from jobs.evaluation import evaluate, tabulate
-from jobs.report.page import (
-    HTML,
-    ModelOrigin,
-    Report,
-    ShardEntry,
-    Sheet,
-    TrainingData,
-    write_report,
-)
+from jobs.report import ModelOrigin, Report, ShardEntry, Sheet, TrainingData, write_report
+from jobs.report.page import HTML
 from jobs.screening import Screen, prepare_screen, screening_figures
 from jobs.spec import Generate
 from jobs.submission import Attempt, Outcome

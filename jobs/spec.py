@@ -29,6 +29,7 @@ from cluster.judgement import Gates
 from cluster.resources import Resources
 from cluster.tuning import Tune, Value
 from jobs.diagnosis import Contradictions, diagnose, unknown_value
+from jobs.economics import Economics
 from jobs.errors import FieldPath, SpecInvalid, dotted, shortened
 from jobs.overrides import override
 from jobs.schedule.due import Due
@@ -282,7 +283,10 @@ class Evaluate(_Job):
 
 
 class Generate(_Job):
-    """Make `count` samples with a registered model, check them, and publish them as a dataset."""
+    """Make `count` samples with a registered model, check them, and publish them as a dataset.
+
+    `economics` is the price list that its report counts with.
+    """
 
     kind: Literal["generate"] = "generate"
     name: Name
@@ -295,6 +299,8 @@ class Generate(_Job):
     screening: Screening | None = Field(default=None, exclude_if=_is_not_said)
     gates: Gates = Gates()
     publish: Publish
+    # Absent where there is none, so that the ids of such submissions stay what they are.
+    economics: Economics | None = Field(default=None, exclude_if=lambda prices: prices is None)
     due: Due = None
 
     def _contradictions(self) -> Iterator[tuple[FieldPath, str]]:

@@ -1,5 +1,39 @@
 """The page that says whether a generated dataset is any good, why, and where it came from."""
 
-from jobs.report.page import ModelOrigin, Report, ShardEntry, Sheet, TrainingData, write_report
+from jobs.report.content import (
+    Copying,
+    Funnel,
+    Incident,
+    Labelling,
+    ModelOrigin,
+    Night,
+    Pair,
+    Passage,
+    Picture,
+    Rejected,
+    Report,
+    ShardEntry,
+    Sheet,
+    TrainingData,
+)
+from jobs.report.history import history
+from jobs.report.page import write_report
 
-__all__ = ["ModelOrigin", "Report", "ShardEntry", "Sheet", "TrainingData", "write_report"]
+__all__ = [
+    "Copying",
+    "Funnel",
+    "Incident",
+    "Labelling",
+    "ModelOrigin",
+    "Night",
+    "Pair",
+    "Passage",
+    "Picture",
+    "Rejected",
+    "Report",
+    "ShardEntry",
+    "Sheet",
+    "TrainingData",
+    "history",
+    "write_report",
+]

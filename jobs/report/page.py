@@ -10,9 +10,7 @@ import base64
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypedDict
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -20,8 +18,10 @@ from markupsafe import Markup
 from aigc.data.files import digest_of, write_json, write_text
 from aigc.errors import MetricUnknown
 from aigc.metrics import METRICS, parse
+from jobs.report.content import Report, Sheet
+from jobs.report.history import JSON
 
-HTML, JSON = "report.html", "report.json"
+HTML = "report.html"
 SHEET_BYTES = 7 * 2**20
 """Of pictures on the page; base64 makes them a third larger, which keeps the page below 10 MB."""
 
@@ -29,79 +29,6 @@ _GENERATION = {
     "blank": "share of samples that hold one value throughout; lower is better",
     "duplicate": "share of samples that equal another sample; lower is better",
 }
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A contact sheet. `width` and `height` are the picture's, in pixels."""
-
-    title: str
-    caption: str
-    png: bytes
-    width: int
-    height: int
-
-
-class TrainingData(TypedDict):
-    """The dataset that a model learned from, as NAME@VERSION, and the digest of its content."""
-
-    dataset: str
-    digest: str
-
-
-class ModelOrigin(TypedDict):
-    """A registered version, and what it came from. `code` is of the program that trained it."""
-
-    name: str
-    version: int
-    digest: str
-    run_id: str
-    family: str
-    trained_on: TrainingData | None
-    code: str | None
-
-
-class ShardEntry(TypedDict):
-    """A file of the dataset."""
-
-    path: str
-    records: int
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """What is known about a generated dataset, published or not.
-
-    `dataset` is NAME@VERSION, `created` ISO 8601 with offset. `verdict`, `evaluation` and `plan`
-    are as `Verdict.as_dict`, `Evaluation.as_dict` and `Plan.model_dump(mode="json")` have them;
-    `figures` holds every figure, gated or not. `seconds` says how long each part took, and
-    `reproduce` lists the commands that make the dataset again.
-    """
-
-    dataset: str
-    submission: str
-    created: str
-    published: bool
-    verdict: dict[str, Any]
-    figures: dict[str, float]
-    evaluation: dict[str, Any] | None
-    plan: dict[str, Any]
-    model: ModelOrigin
-    sheets: Sequence[Sheet]
-    seconds: dict[str, float]
-    shards: Sequence[ShardEntry]
-    reproduce: Sequence[str]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: sheets without their pictures, null where a figure is no number."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        sheets = [
-            {name: value for name, value in vars(sheet).items() if name != "png"}
-            for sheet in self.sheets
-        ]
-        return {"format": 1, **_finite(values | {"sheets": sheets})}
 
 
 def write_report(folder: Path, report: Report) -> None:
@@ -147,15 +74,6 @@ def _within_budget(sheets: Sequence[Sheet]) -> list[tuple[Sheet, bool]]:
     """Each sheet, and whether its picture still fits on the page."""
     totals = itertools.accumulate(len(sheet.png) for sheet in sheets)
     return [(sheet, total <= SHEET_BYTES) for sheet, total in zip(sheets, totals, strict=True)]
-
-
-def _finite(value: Any) -> Any:
-    """The same value as JSON can hold it."""
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _says(name: str) -> str:

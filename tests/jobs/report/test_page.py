@@ -244,7 +244,8 @@ def test_the_json_says_the_same_without_the_pictures(
     stored = json.loads((tmp_path / "report.json").read_text())
     sheet = {"title": "Samples", "caption": "The first ten.", "width": 902, "height": 92}
     expected = {each.name: getattr(report, each.name) for each in fields(report)}
-    assert stored == {"format": 1, **expected, "sheets": [sheet]}
+    absent = {"nights": [], "rejected": [], "passages": []}
+    assert stored == {"format": 2, **expected, **absent, "sheets": [sheet | {"group": ""}]}
     word = "Published" if stored["published"] else "Quarantined"
     assert word in read((tmp_path / "report.html").read_text()).text
 
