@@ -31,7 +31,7 @@ from aigc.training.tensors import require_whole
 from cluster.code import require_same_code
 from cluster.commits import attempt_in, commit
 from cluster.logs import logged
-from cluster.places import Place
+from cluster.places import Mapper
 from cluster.resources import Resources
 from cluster.workspace import RunFolder
 
@@ -131,6 +131,24 @@ class Chosen:
         return candidates.take(pa.array(sorted(rows, key=lambda row: ids[row])))
 
 
+@dataclass(frozen=True)
+class Screened:
+    """What came of the candidates of a plan: the samples of each shard, and the file in which each
+    (sample, attempt) lies."""
+
+    selection: Selection
+    chosen: list[Chosen]
+    files: Mapping[tuple[int, int], Path]
+
+    def rejected(self, most: int) -> pa.Table:
+        """The first candidates that were rejected, at most so many, in the order of `selection`."""
+        found = [
+            Chosen({each.sample: each.attempt}, (self.files[each.sample, each.attempt],)).table()
+            for each in self.selection.rejected[:most]
+        ]
+        return pa.concat_tables(found)
+
+
 class Candidates:
     """The candidates of a plan, in the folder of the run."""
 
@@ -143,10 +161,9 @@ class Candidates:
         self._holders = dict[tuple[int, int], Path]()
 
     def choose(
-        self, place: Place, resources: Resources, progress: Callable[[int], None]
-    ) -> tuple[Selection, list[Chosen]]:
-        """The selection, and the samples of each shard; `progress` hears how many candidates there
-        are."""
+        self, place: Mapper, resources: Resources, progress: Callable[[int], None]
+    ) -> Screened:
+        """Make candidates, look at them, and choose; `progress` hears how many there are."""
         made = 0
         worker = logged(make_candidates, self._run.logs, "generation")
 
@@ -165,7 +182,8 @@ class Candidates:
         earlier = self._earlier(screening.earlier)
         reach = REACHES[self._plan.layout.modality]
         selection = choose(self._plan.count, screening.budget, earlier, reach, look)
-        return selection, [self._chosen(shard, selection) for shard in range(self._plan.shards)]
+        chosen = [self._chosen(shard, selection) for shard in range(self._plan.shards)]
+        return Screened(selection, chosen, self._holders)
 
     def _requests(self, attempt: int, samples: Sequence[int]) -> list[CandidatesRequest]:
         size, requests = self._plan.shard_size, list[CandidatesRequest]()

@@ -26,13 +26,12 @@ from aigc.errors import DataError, ShardCorrupt
 from aigc.generation.finishing import finished, published_schema
 from aigc.generation.plan import GENERATED, Plan
 from aigc.generation.sampling import shard_table
-from aigc.generation.selection import Selection
 from aigc.modalities import modality
-from cluster.candidates import Candidates, Chosen, Judges, ModelAt
+from cluster.candidates import Candidates, Chosen, Judges, ModelAt, Screened
 from cluster.code import require_same_code
 from cluster.commits import attempt_in, commit
 from cluster.logs import logged
-from cluster.places import Place
+from cluster.places import Mapper
 from cluster.resources import Resources
 from cluster.workspace import RunFolder, Workspace, exclusive
 
@@ -154,10 +153,10 @@ class Generation:
     def choose(
         self,
         judges: Judges,
-        place: Place,
+        place: Mapper,
         resources: Resources,
         progress: Callable[[int], None],
-    ) -> tuple[Selection, list[Chosen]]:
+    ) -> Screened:
         """Make candidates, and choose the samples of each shard among them."""
         model, datasets = self._model(resources), self.workspace.datasets
         candidates = Candidates(self.plan, self.run, datasets, model, judges)
@@ -165,7 +164,7 @@ class Generation:
 
     def fill(
         self,
-        place: Place,
+        place: Mapper,
         resources: Resources,
         progress: Callable[[int], None],
         chosen: Sequence[Chosen] = (),

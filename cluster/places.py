@@ -54,7 +54,19 @@ class Room(Protocol):
         """What of the resources the place really uses."""
 
 
-class Place(Room, Protocol):
+class Mapper(Protocol):
+    """What applies a function to many inputs."""
+
+    def map(
+        self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
+    ) -> Iterator[Output]:
+        """`function` of each input, on up to `resources.most` workers, as they get done.
+
+        The order of the results is not that of the inputs.
+        """
+
+
+class Place(Room, Mapper, Protocol):
     """A place to run jobs; entered before use, left when done.
 
     One that is `shared` runs other jobs, too, so that a job waits for its turn.
@@ -77,14 +89,6 @@ class Place(Room, Protocol):
 
         Raises the worker's own FactoryError, JobFailed for any other error of its code, and
         WorkerLost when workers died more often than `resources.max_failures`.
-        """
-
-    def map(
-        self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
-    ) -> Iterator[Output]:
-        """`function` of each input, on up to `resources.most` workers, as they get done.
-
-        The order of the results is not that of the inputs.
         """
 
     def search(self, trial: TrialFunction, search: Search, resources: Resources) -> None:

@@ -17,6 +17,7 @@ from cluster.evaluation import Evaluation, EvaluationRequest, evaluate_worker
 from cluster.judgement import Gates, Verdict
 from cluster.ledger import Cause, Kind
 from cluster.logs import logged
+from cluster.places import Mapper
 from cluster.promotion import promote
 from cluster.registry import ModelVersion
 from jobs.spec import Evaluate, Train
@@ -41,9 +42,14 @@ def run_evaluation(attempt: Attempt) -> Outcome:
 
 
 def evaluate(
-    attempt: Attempt, model: Path, metrics: Sequence[str], generated: Dataset | None = None
+    attempt: Attempt,
+    model: Path,
+    metrics: Sequence[str],
+    generated: Dataset | None = None,
+    place: Mapper | None = None,
 ) -> Evaluation:
-    """Figures of the model in the folder `model`, or of the dataset that it generated.
+    """Figures of the model in the folder `model`, or of the dataset that it generated, taken on the
+    session's place unless another one is given.
 
     Metrics that look at no samples need no extractor, and none is trained for them.
     """
@@ -59,7 +65,7 @@ def evaluate(
     attempt.session.reporter.say(f"evaluating {', '.join(request.metrics)}")
     one = attempt.spec.resources.model_copy(update={"workers": 1})
     worker = logged(evaluate_worker, attempt.run.logs, "evaluation")
-    return next(attempt.session.place.map(worker, [request], one))
+    return next((place or attempt.session.place).map(worker, [request], one))
 
 
 def tabulate(attempt: Attempt, evaluation: Evaluation) -> None:

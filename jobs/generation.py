@@ -1,30 +1,30 @@
-"""A generate job: plan, fill, check, report, and publish or quarantine."""
+"""A generate job: plan, screen, fill, judge, report, and publish or quarantine."""
 
 from __future__ import annotations
 
-import io
-import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from aigc.data.batches import in_class_columns
 from aigc.data.catalog import Dataset
 from aigc.generation.plan import GENERATED, ModelReference, Plan
-from aigc.modalities import modality
+from aigc.metrics import needed
 from aigc.models.artifact import Artifact, load_model
-from cluster.candidates import Chosen
+from cluster.candidates import Screened
 from cluster.champions import Champions
 from cluster.code import code_digest
 from cluster.errors import GateRefused, TrackingUnavailable
 from cluster.evaluation import Evaluation
 from cluster.generation import Generation, check_samples, publish_checked, quarantine
 from cluster.judgement import Gates, Verdict, judge
-from cluster.training import SHEET_RECORDS
+from cluster.meter import Meter, Usage, metered
+from cluster.metered import Metered
 from jobs.evaluation import evaluate, tabulate
-from jobs.report import ModelOrigin, Report, ShardEntry, Sheet, TrainingData, write_report
+from jobs.report import Incident, Night, history, write_report
+from jobs.report.history import WEEK
 from jobs.report.page import HTML
+from jobs.reporting import report_of
 from jobs.screening import Screen, prepare_screen, screening_figures
 from jobs.spec import Generate
 from jobs.submission import Attempt, Outcome
@@ -32,54 +32,94 @@ from jobs.submission import Attempt, Outcome
 
 @dataclass(frozen=True)
 class Judged:
-    """A generated dataset that is not visible yet, and what was found out about it."""
+    """A generated dataset that is not visible yet, and what was found out about it.
+
+    `champion` are the figures of the model's own evaluation, `nights` the earlier nights.
+    """
 
     dataset: Dataset
     figures: dict[str, float]
     evaluation: Evaluation | None
+    champion: dict[str, float] | None
+    nights: list[Night]
     verdict: Verdict
+
+
+@dataclass
+class Work:
+    """A generation on its way: who does it, how long each part took, what went otherwise."""
+
+    attempt: Attempt
+    spec: Generate
+    place: Metered
+    driver: Meter
+    seconds: dict[str, float] = field(default_factory=dict)
+    incidents: list[Incident] = field(default_factory=list)
+
+    @property
+    def usage(self) -> Usage:
+        """Of this process and of all workers, so far."""
+        return self.driver.usage + self.place.usage
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Note how long the block takes."""
+        started = time.monotonic()
+        yield
+        self.seconds[what] = time.monotonic() - started
 
 
 def run_generation(attempt: Attempt) -> Outcome:
     """From the pinned model to a dataset that is published with its report, or quarantined."""
-    spec = attempt.spec
-    assert isinstance(spec, Generate)
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "fetching the model"):
-        _fetch(attempt)
-        artifact = load_model(attempt.run.model)
-    with _timed(seconds, "preparing the screen"):
-        screen = prepare_screen(attempt, spec, artifact.model.layout.modality)
-    plan = _plan(attempt, spec, artifact, screen)
-    generation = Generation.pinned(plan, attempt.session.workspace, attempt.run)
-    with generation.held():
-        if published := generation.published():
-            attempt.session.reporter.say(f"{generation.reference} was published before")
-            return _outcome(generation, _judge(attempt, spec, published))
-        figures, chosen = dict[str, float](), list[Chosen]()
-        if screen.pinned is not None:
-            with _timed(seconds, "making and screening candidates"):
-                figures, chosen = _choose(attempt, spec, generation, screen)
-        with _timed(seconds, "writing labelled shards" if chosen else "generating"):
-            dataset = _fill(attempt, spec, generation, chosen, figures)
-        with _timed(seconds, "judging"):
-            judged = _judge(attempt, spec, dataset)
-        report = _report(attempt, artifact, generation.plan, judged, seconds)
-        write_report(dataset.folder, report)
-        attempt.tracked.attach(dataset.folder / HTML)
-        _decide(attempt, judged)
-        return _outcome(generation, judged)
+    assert isinstance(attempt.spec, Generate)
+    with metered() as driver:
+        work = Work(attempt, attempt.spec, Metered(attempt.session.place), driver)
+        with work.timed("fetching the model"):
+            _fetch(work)
+            artifact = load_model(attempt.run.model)
+        with work.timed("preparing the screen"):
+            modality = artifact.model.layout.modality
+            screen = prepare_screen(attempt, work.spec, modality, work.place)
+        plan = _plan(work, artifact, screen)
+        generation = Generation.pinned(plan, attempt.session.workspace, attempt.run)
+        with generation.held():
+            return _made(work, artifact, screen, generation)
 
 
-def _fetch(attempt: Attempt) -> None:
+def _made(work: Work, artifact: Artifact, screen: Screen, generation: Generation) -> Outcome:
+    attempt = work.attempt
+    if published := generation.published():
+        attempt.session.reporter.say(f"{generation.reference} was published before")
+        return _outcome(generation, _judge(work, published))
+    screened = None
+    if generation.plan.screening is not None:
+        with work.timed("making and screening candidates"):
+            screened = _choose(work, generation, screen)
+    with work.timed("labelling" if screened else "generating"):
+        dataset = _fill(work, generation, screened)
+    with work.timed("judging"):
+        judged = _judge(work, dataset)
+    report = report_of(work, artifact, generation.plan, judged, screened)
+    write_report(dataset.folder, report)
+    attempt.tracked.attach(dataset.folder / HTML)
+    if report.economics is not None:
+        attempt.tracked.figures(report.economics.figures(), "economics")
+    _decide(work, judged)
+    return _outcome(generation, judged)
+
+
+def _fetch(work: Work) -> None:
     """The model, from the registry, or as it was kept here the last time that it was champion."""
+    attempt = work.attempt
     champions = Champions(attempt.session.workspace)
     try:
         attempt.session.registry.fetch(attempt.model, attempt.run.model)
-    except TrackingUnavailable:
+    except TrackingUnavailable as error:
         if not champions.fetch(attempt.model, attempt.run.model):
             raise
-        attempt.session.reporter.say(f"{attempt.model} was taken from the copy in the workspace")
+        said = f"{error.what}: {attempt.model} was taken from the copy in the workspace"
+        attempt.session.reporter.say(said)
+        work.incidents.append(Incident("the registry did not answer", said))
     else:
         champions.keep(attempt.model, attempt.run.model)
 
@@ -94,14 +134,22 @@ def _outcome(generation: Generation, judged: Judged) -> Outcome:
     }
 
 
-def _judge(attempt: Attempt, spec: Generate, dataset: Dataset) -> Judged:
-    figures, evaluation = check_samples(dataset), None
-    if metrics := spec.evaluation.metrics:
-        evaluation = evaluate(attempt, attempt.run.model, metrics, dataset)
+def _judge(work: Work, dataset: Dataset) -> Judged:
+    attempt, spec = work.attempt, work.spec
+    figures, evaluation, champion = check_samples(dataset), None, None
+    metrics = spec.evaluation.metrics
+    # Of fewer samples than a figure looks at there is none, and its gate says so.
+    if metrics and needed(metrics) <= dataset.manifest.splits[GENERATED]:
+        evaluation = evaluate(attempt, attempt.run.model, metrics, dataset, work.place)
         figures |= evaluation.figures
+        champion = attempt.model.figures_beside(evaluation)
         tabulate(attempt, evaluation)
     attempt.tracked.figures(figures, "generation")
-    return Judged(dataset, figures, evaluation, judge(figures, _gates(spec), None))
+    manifest, datasets = dataset.manifest, attempt.session.workspace.datasets
+    nights = history(datasets, manifest.name, besides=manifest.version)
+    lately = [night.figures for night in nights if night.published][-WEEK:]
+    verdict = judge(figures, _gates(spec), champion, lately)
+    return Judged(dataset, figures, evaluation, champion, nights, verdict)
 
 
 def _gates(spec: Generate) -> Gates:
@@ -111,19 +159,19 @@ def _gates(spec: Generate) -> Gates:
     return Gates.model_validate({"missing": {"at_most": 0}, **spec.gates.model_dump(mode="json")})
 
 
-def _decide(attempt: Attempt, judged: Judged) -> None:
+def _decide(work: Work, judged: Judged) -> None:
     """Publish in one step, or leave the dataset where no reader looks."""
-    dataset = judged.dataset
+    dataset, reporter = judged.dataset, work.attempt.session.reporter
     if judged.verdict.passed:
         publish_checked(dataset)
-        attempt.session.reporter.say(f"published {dataset.reference}")
+        reporter.say(f"published {dataset.reference}")
     else:
         quarantine(dataset, judged.verdict.as_dict())
-        attempt.session.reporter.say(f"quarantined {dataset.reference}: {judged.verdict}")
+        reporter.say(f"quarantined {dataset.reference}: {judged.verdict}")
 
 
-def _plan(attempt: Attempt, spec: Generate, artifact: Artifact, screen: Screen) -> Plan:
-    model = attempt.model
+def _plan(work: Work, artifact: Artifact, screen: Screen) -> Plan:
+    model, spec = work.attempt.model, work.spec
     return Plan(
         dataset=spec.publish.dataset,
         model=ModelReference(name=model.name, version=model.version, digest=model.digest),
@@ -138,103 +186,31 @@ def _plan(attempt: Attempt, spec: Generate, artifact: Artifact, screen: Screen) 
     )
 
 
-def _choose(
-    attempt: Attempt, spec: Generate, generation: Generation, screen: Screen
-) -> tuple[dict[str, float], list[Chosen]]:
-    """The samples of each shard, and the figures of the screening. Raises GateRefused if there is
-    none."""
-    session, count = attempt.session, generation.plan.count
-    with session.reporter.progress(f"making candidates for {spec.name}", count) as progress:
-        where = session.place, spec.resources, progress.update
-        selection, chosen = generation.choose(screen.judges, *where)
+def _choose(work: Work, generation: Generation, screen: Screen) -> Screened:
+    """The samples of each shard. Raises GateRefused if there is none."""
+    reporter, plan = work.attempt.session.reporter, generation.plan
+    with reporter.progress(f"making candidates for {work.spec.name}", plan.count) as progress:
+        where = work.place, work.spec.resources, progress.update
+        screened = generation.choose(screen.judges, *where)
+    selection = screened.selection
     reasons = ", ".join(f"{count} {reason}" for reason, count in selection.reasons.items())
-    session.reporter.say(
+    reporter.say(
         f"{len(selection.accepted)} of {selection.made} candidates accepted"
         + (f"; rejected: {reasons}" if reasons else "")
     )
     if not selection.accepted:
         raise GateRefused(
             f"none of {selection.made} candidates passed the screening: {reasons}",
-            f"Look at what {generation.plan.model} makes, or change screening; nothing was made",
+            f"Look at what {plan.model} makes, or change screening; nothing was made",
         )
-    return screening_figures(generation, selection), chosen
+    return screened
 
 
-def _fill(
-    attempt: Attempt,
-    spec: Generate,
-    generation: Generation,
-    chosen: Sequence[Chosen],
-    screened: Mapping[str, float],
-) -> Dataset:
-    session, count = attempt.session, generation.plan.count
-    with session.reporter.progress(f"generating {spec.name}", count) as progress:
-        where = session.place, spec.resources, progress.update
-        return generation.fill(*where, chosen, screened)
-
-
-def _report(
-    attempt: Attempt, artifact: Artifact, plan: Plan, judged: Judged, seconds: dict[str, float]
-) -> Report:
-    manifest, model = judged.dataset.manifest, attempt.model
-    aigc = shlex.join(["aigc", "--workspace", str(attempt.session.workspace.root)])
-    return Report(
-        dataset=judged.dataset.reference,
-        submission=attempt.submission.id,
-        created=manifest.created,
-        published=judged.verdict.passed,
-        verdict=judged.verdict.as_dict(),
-        figures=judged.figures,
-        evaluation=judged.evaluation.as_dict() if judged.evaluation else None,
-        plan=plan.model_dump(mode="json"),
-        model=ModelOrigin(
-            name=model.name,
-            version=model.version,
-            digest=model.digest,
-            run_id=model.run_id,
-            family=model.family,
-            trained_on=TrainingData(
-                dataset=artifact.trained_on["dataset"], digest=artifact.trained_on["digest"]
-            ),
-            code=model.code,
-        ),
-        sheets=_sheets(attempt, judged.dataset),
-        seconds=seconds,
-        shards=[
-            ShardEntry(
-                path=shard.path, records=shard.records, bytes=shard.bytes, sha256=shard.sha256 or ""
-            )
-            for shard in manifest.shards
-        ],
-        reproduce=[
-            f"{aigc} submit {attempt.run.spec} --set publish.dataset=again",
-            f"{aigc} data verify {judged.dataset.reference}",
-        ],
-    )
-
-
-def _sheets(attempt: Attempt, dataset: Dataset) -> list[Sheet]:
-    """What was made, and beside it what is real."""
-    made = _sheet(
-        dataset, GENERATED, "Generated", "The first samples of the plan, a class a column"
-    )
-    if attempt.submission.dataset is None:
-        return [made]
-    caption = "Records that the model has never seen, a class a column"
-    return [made, _sheet(attempt.dataset, "test", "Held-out data", caption)]
-
-
-def _sheet(dataset: Dataset, split: str, title: str, caption: str) -> Sheet:
-    layout = dataset.manifest.layout
-    records = in_class_columns(dataset.records(split), SHEET_RECORDS)
-    picture = modality(layout.modality).sheet(records.stored)
-    png = io.BytesIO()
-    picture.save(png, "PNG", optimize=True)
-    return Sheet(title, caption, png.getvalue(), picture.width, picture.height)
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
-    started = time.monotonic()
-    yield
-    seconds[what] = time.monotonic() - started
+def _fill(work: Work, generation: Generation, screened: Screened | None) -> Dataset:
+    reporter, count = work.attempt.session.reporter, generation.plan.count
+    with reporter.progress(f"generating {work.spec.name}", count) as progress:
+        where = work.place, work.spec.resources, progress.update
+        if screened is None:
+            return generation.fill(*where)
+        figures = screening_figures(count, screened.selection)
+        return generation.fill(*where, screened.chosen, figures)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from aigc.data.catalog import list_versions
+from aigc.data.catalog import Dataset, list_versions
 from aigc.generation import plan as planned
 from aigc.generation.scores import FINGERPRINT
 from aigc.generation.selection import Selection
 from cluster.candidates import Judges, MemoryRequest, remember
-from cluster.generation import Generation
+from cluster.lineage import plan_of
 from cluster.logs import logged
+from cluster.places import Mapper
 from jobs.spec import Generate
 from jobs.submission import Attempt
 
@@ -27,7 +28,7 @@ class Screen:
     judges: Judges
 
 
-def prepare_screen(attempt: Attempt, spec: Generate, modality: str) -> Screen:
+def prepare_screen(attempt: Attempt, spec: Generate, modality: str, place: Mapper) -> Screen:
     """Write down what the model was trained on, and name the nights that are not to be repeated."""
     if spec.screening is None:
         return Screen(None, Judges())
@@ -35,7 +36,7 @@ def prepare_screen(attempt: Attempt, spec: Generate, modality: str) -> Screen:
     if spec.screening.memorisation:
         extractor = attempt.extractor() if modality in SEEN_BY_EXTRACTOR else None
         judges = Judges(attempt.run.memory, extractor)
-        digest = _remembered(attempt, judges)
+        digest = _remembered(attempt, judges, place)
     pinned = planned.Screening(
         memory=digest,
         earlier=_earlier(attempt, spec, spec.screening.nights),
@@ -44,28 +45,34 @@ def prepare_screen(attempt: Attempt, spec: Generate, modality: str) -> Screen:
     return Screen(pinned, judges)
 
 
-def screening_figures(generation: Generation, selection: Selection) -> dict[str, float]:
+def screening_figures(count: int, selection: Selection) -> dict[str, float]:
     """`rejected`, and of it `copied` and `repeated`: shares of the candidates. `missing`: share of
-    the planned samples that the budget did not suffice for."""
+    the `count` planned samples that the budget did not suffice for."""
     reasons, made = selection.reasons, selection.made
     return {
         "rejected": len(selection.rejected) / made,
         "copied": reasons.get("copied", 0) / made,
         "repeated": reasons.get("repeated", 0) / made,
-        "missing": 1 - len(selection.accepted) / generation.plan.count,
+        "missing": 1 - len(selection.accepted) / count,
     }
 
 
-def _remembered(attempt: Attempt, judges: Judges) -> str:
+def _remembered(attempt: Attempt, judges: Judges, place: Mapper) -> str:
     datasets, dataset = attempt.session.workspace.datasets, attempt.dataset.reference
     request = MemoryRequest(datasets, dataset, judges.extractor, attempt.run.memory)
     one = attempt.spec.resources.model_copy(update={"workers": 1})
-    worker = logged(remember, attempt.run.logs, "generation")
-    return next(attempt.session.place.map(worker, [request], one))
+    return next(place.map(logged(remember, attempt.run.logs, "generation"), [request], one))
 
 
 def _earlier(attempt: Attempt, spec: Generate, nights: int) -> tuple[str, ...]:
-    """The last datasets of the same name that were screened."""
+    """The last datasets of the same name that were screened, but for those of the same seeds: they
+    are the same samples, made by other code or from another model."""
     versions = list_versions(attempt.session.workspace.datasets, spec.publish.dataset)
     screened = [each for each in versions if FINGERPRINT in each.manifest.columns]
-    return tuple(each.reference for each in screened[-nights:] if nights)
+    others = [each for each in screened if not _has_seeds_of(each, spec)]
+    return tuple(each.reference for each in others[-nights:] if nights)
+
+
+def _has_seeds_of(dataset: Dataset, spec: Generate) -> bool:
+    plan = plan_of(dataset)
+    return plan is not None and (plan.seed, plan.due) == (spec.seed, spec.due)

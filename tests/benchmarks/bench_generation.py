@@ -77,7 +77,7 @@ def digits() -> Layout:
 def made(generation: Generation, place: Place, workers: int, judges: Judges | None) -> Dataset:
     """Its dataset: all of it, not published; screened if there are judges."""
     resources, silent = Resources(workers=workers), lambda done: None
-    chosen = generation.choose(judges, place, resources, silent)[1] if judges else ()
+    chosen = generation.choose(judges, place, resources, silent).chosen if judges else ()
     return generation.fill(place, resources, silent, chosen)
 
 

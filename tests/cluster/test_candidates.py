@@ -49,9 +49,9 @@ def planned(workspace: Workspace, name: str, screening: Screening, seed: int = 3
 
 
 def made(generation: Generation) -> Dataset:
-    selection, chosen = generation.choose(Judges(), Here(), Resources(), lambda done: None)
-    assert len(selection.accepted) == COUNT
-    return generation.fill(Here(), Resources(), lambda done: None, chosen)
+    screened = generation.choose(Judges(), Here(), Resources(), lambda done: None)
+    assert len(screened.selection.accepted) == COUNT
+    return generation.fill(Here(), Resources(), lambda done: None, screened.chosen)
 
 
 def column(dataset: Dataset, name: str) -> list[object]:

@@ -1,0 +1,258 @@
+"""The report of a generation, from all that was found out about it."""
+
+from __future__ import annotations
+
+import heapq
+import io
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from aigc.data.batches import in_class_columns
+from aigc.data.catalog import Dataset
+from aigc.data.shards import SAMPLE
+from aigc.generation.media import FORMATS
+from aigc.generation.plan import GENERATED, Plan
+from aigc.generation.scores import DISTANCE, NEIGHBOUR
+from aigc.generation.screening import Memory, copied_spans
+from aigc.layout import Layout
+from aigc.modalities import modality
+from aigc.modalities.text import texts
+from aigc.models.artifact import Artifact
+from cluster.candidates import Screened
+from cluster.training import SHEET_RECORDS
+from jobs.economics import account
+from jobs.report import (
+    Copying,
+    Funnel,
+    Labelling,
+    ModelOrigin,
+    Pair,
+    Passage,
+    Picture,
+    Rejected,
+    Report,
+    ShardEntry,
+    Sheet,
+    TrainingData,
+)
+from jobs.report.content import Shown
+from jobs.submission import Attempt
+
+if TYPE_CHECKING:
+    from jobs.generation import Judged, Work
+
+REJECTED, PAIRS, PASSAGES = 20, 12, 12
+"""So many of each are shown."""
+
+STANDARDS = ("GB 45438-2025", "IPTC DigitalSourceType trainedAlgorithmicMedia")
+PLACES = {
+    "png": "XMP property TC260:AIGC",
+    "md": "front matter",
+    "parquet": "column AIGC and the metadata of the schema",
+}
+"""Where the label is, by the suffix of the file."""
+
+
+def report_of(
+    work: Work, artifact: Artifact, plan: Plan, judged: Judged, screened: Screened | None
+) -> Report:
+    """All that is known of a generation that is not published yet."""
+    attempt, manifest = work.attempt, judged.dataset.manifest
+    accepted = sum(shard.records for shard in manifest.shards)
+    made = screened.selection.made if screened else accepted
+    return Report(
+        dataset=judged.dataset.reference,
+        submission=attempt.submission.id,
+        created=manifest.created,
+        published=judged.verdict.passed,
+        verdict=judged.verdict.as_dict(),
+        figures=judged.figures,
+        evaluation=judged.evaluation.as_dict() if judged.evaluation else None,
+        plan=plan.model_dump(mode="json"),
+        model=_origin(attempt, artifact),
+        sheets=_sheets(attempt, judged.dataset),
+        seconds=work.seconds,
+        shards=[
+            ShardEntry(
+                path=shard.path, records=shard.records, bytes=shard.bytes, sha256=shard.sha256 or ""
+            )
+            for shard in manifest.shards
+        ],
+        reproduce=_commands(attempt, judged.dataset),
+        champion=judged.champion,
+        nights=judged.nights,
+        funnel=_funnel(plan, screened) if screened else None,
+        rejected=list(_rejected(plan, screened)) if screened else [],
+        copying=_copying(attempt, plan, judged.dataset, screened) if screened else None,
+        passages=list(_passages(attempt, judged.dataset)),
+        economics=account(
+            work.usage,
+            work.spec.economics,
+            made=made,
+            accepted=accepted,
+            stored=sum(shard.bytes for shard in manifest.shards),
+            published=judged.verdict.passed,
+        ),
+        labelling=_labelling(attempt, plan, judged.dataset, accepted),
+        incidents=work.incidents,
+    )
+
+
+def _origin(attempt: Attempt, artifact: Artifact) -> ModelOrigin:
+    model, trained_on = attempt.model, artifact.trained_on
+    return ModelOrigin(
+        name=model.name,
+        version=model.version,
+        digest=model.digest,
+        run_id=model.run_id,
+        family=model.family,
+        trained_on=TrainingData(dataset=trained_on["dataset"], digest=trained_on["digest"]),
+        code=model.code,
+    )
+
+
+def _commands(attempt: Attempt, dataset: Dataset) -> list[str]:
+    aigc = _aigc(attempt)
+    return [
+        f"{aigc} submit {shlex.quote(str(attempt.run.spec))} --set publish.dataset=again",
+        f"{aigc} data verify {dataset.reference}",
+        f"{aigc} data explain {dataset.reference} 0",
+    ]
+
+
+def _aigc(attempt: Attempt) -> str:
+    return shlex.join(["aigc", "--workspace", str(attempt.session.workspace.root)])
+
+
+def _sheets(attempt: Attempt, dataset: Dataset) -> list[Sheet]:
+    """What was made, and beside it what is real."""
+    made = _sheet(
+        dataset, GENERATED, "Generated", "The first samples of the plan, a class a column"
+    )
+    if attempt.submission.dataset is None:
+        return [made]
+    caption = "Records that the model has never seen, a class a column"
+    return [made, _sheet(attempt.dataset, "test", "Held-out data", caption)]
+
+
+def _sheet(dataset: Dataset, split: str, title: str, caption: str) -> Sheet:
+    records = in_class_columns(dataset.records(split), SHEET_RECORDS)
+    picture = _picture(records.stored, dataset.manifest.layout)
+    return Sheet(title, caption, picture.png, picture.width, picture.height)
+
+
+def _picture(stored: Tensor, layout: Layout) -> Picture:
+    drawn = modality(layout.modality).sheet(stored, columns=min(10, len(stored)))
+    png = io.BytesIO()
+    drawn.save(png, "PNG", optimize=True)
+    return Picture(png.getvalue(), drawn.width, drawn.height)
+
+
+def _shown(stored: Tensor, layout: Layout) -> Shown:
+    """One record (*shape) as a person sees it."""
+    one = stored.unsqueeze(0)
+    return next(texts(one)) if layout.modality == "text" else _picture(one, layout)
+
+
+def _funnel(plan: Plan, screened: Screened) -> Funnel:
+    selection, screening = screened.selection, plan.screening
+    return Funnel(
+        wanted=plan.count,
+        made=selection.made,
+        rejected=selection.reasons,
+        replaced=sum(attempt > 0 for attempt in selection.accepted.values()),
+        accepted=len(selection.accepted),
+        budget=screening.budget if screening else 0,
+    )
+
+
+def _rejected(plan: Plan, screened: Screened) -> Iterator[Rejected]:
+    """The first candidates that are in no dataset."""
+    rejected = screened.selection.rejected[:REJECTED]
+    if not rejected:
+        return
+    stored = _stored(screened.rejected(REJECTED), plan.layout)
+    for each, record in zip(rejected, stored, strict=True):
+        yield Rejected(each.sample, each.attempt, each.reason, _shown(record, plan.layout))
+
+
+def _copying(attempt: Attempt, plan: Plan, dataset: Dataset, screened: Screened) -> Copying | None:
+    """What is known of copies of the training data, if samples were compared with them."""
+    if plan.screening is None or plan.screening.memory is None:
+        return None
+    return Copying(
+        compared_with=f"the training split of {attempt.dataset.reference}",
+        rule="nearer to a training record, as it is, flipped, cropped or noised, than training "
+        "records are to one another"
+        if plan.layout.modality == "image"
+        else "a long span stands verbatim in a training record",
+        checked=screened.selection.made,
+        rejected=screened.selection.reasons.get("copied", 0),
+        pairs=list(_pairs(attempt, plan, dataset)),
+    )
+
+
+def _pairs(attempt: Attempt, plan: Plan, dataset: Dataset) -> Iterator[Pair]:
+    """The samples that are nearest to a training record, each beside it."""
+    content = modality(plan.layout.modality).column_name
+    batches = dataset.read(GENERATED, [content, SAMPLE, NEIGHBOUR, DISTANCE])
+    nearest = heapq.nsmallest(PAIRS, _rows(batches, plan.layout), key=lambda row: row[:2])
+    training = attempt.dataset.records("train").stored
+    for distance, sample, neighbour, stored in nearest:
+        record = _shown(training[neighbour], plan.layout)
+        shown = _shown(stored, plan.layout)
+        yield Pair(sample, neighbour, distance, False, shown, record)
+
+
+def _rows(
+    batches: Iterator[pa.RecordBatch], layout: Layout
+) -> Iterator[tuple[float, int, int, Tensor]]:
+    """Of each sample how far its nearest training record is, its id, that record's row, itself."""
+    for batch in batches:
+        distances = batch.column(DISTANCE).to_pylist()
+        samples, neighbours = (batch.column(name).to_pylist() for name in (SAMPLE, NEIGHBOUR))
+        stored = _stored(pa.Table.from_batches([batch]), layout)
+        yield from zip(distances, samples, neighbours, stored, strict=True)
+
+
+def _passages(attempt: Attempt, dataset: Dataset) -> Iterator[Passage]:
+    """The first texts, and which words of them stand in the training data."""
+    layout = dataset.manifest.layout
+    if layout.modality != "text":
+        return
+    stored = dataset.records(GENERATED).stored[:PASSAGES]
+    memory = _memory(attempt.run.memory)
+    for sample, text in enumerate(texts(stored)):
+        yield Passage(sample, text, copied_spans(text, memory) if memory else ())
+
+
+def _memory(folder: Path) -> Memory | None:
+    return Memory.load(folder) if folder.exists() else None
+
+
+def _labelling(attempt: Attempt, plan: Plan, dataset: Dataset, accepted: int) -> Labelling:
+    suffix, _ = FORMATS[plan.layout.modality]
+    return Labelling(
+        standards=STANDARDS,
+        producer=plan.producer,
+        places={each: PLACES[each] for each in (suffix, "parquet")},
+        checked=accepted,
+        read=_read_commands(attempt, dataset, suffix),
+    )
+
+
+def _read_commands(attempt: Attempt, dataset: Dataset, suffix: str) -> Sequence[str]:
+    explain = f"{_aigc(attempt)} data explain {dataset.reference} 0"
+    return [explain, f"{explain} --save 0.{suffix}"]
+
+
+def _stored(table: pa.Table, layout: Layout) -> Tensor:
+    content = modality(layout.modality)
+    column = table.column(content.column_name).combine_chunks()
+    return torch.as_tensor(content.from_column(column, layout))
