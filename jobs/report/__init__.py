@@ -17,6 +17,7 @@ from jobs.report.content import (
     TrainingData,
 )
 from jobs.report.history import history
+from jobs.report.index import write_index
 from jobs.report.page import write_report
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "Sheet",
     "TrainingData",
     "history",
+    "write_index",
     "write_report",
 ]

@@ -18,6 +18,7 @@ from aigc.layout import Layout
 from cluster.evaluation import Evaluation
 from cluster.judgement import Gates, judge
 from jobs.report import Report, Sheet, write_report
+from jobs.report.comparison import gate_rows
 from jobs.report.page import as_page
 
 HOSTILE = (
@@ -244,8 +245,10 @@ def test_the_json_says_the_same_without_the_pictures(
     stored = json.loads((tmp_path / "report.json").read_text())
     sheet = {"title": "Samples", "caption": "The first ten.", "width": 902, "height": 92}
     expected = {each.name: getattr(report, each.name) for each in fields(report)}
+    rows = [row.as_dict() for row in gate_rows(report)]
     absent = {"nights": [], "rejected": [], "passages": []}
-    assert stored == {"format": 2, **expected, **absent, "sheets": [sheet | {"group": ""}]}
+    kept = {**expected, **absent, "sheets": [sheet | {"group": ""}], "gates": rows}
+    assert stored == {"format": 2, **kept}
     word = "Published" if stored["published"] else "Quarantined"
     assert word in read((tmp_path / "report.html").read_text()).text
 
