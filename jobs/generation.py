@@ -23,6 +23,7 @@ from cluster.metered import Metered
 from jobs.evaluation import evaluate, tabulate
 from jobs.report import Incident, Night, history, write_report
 from jobs.report.history import WEEK
+from jobs.report.index import write_index
 from jobs.report.page import HTML
 from jobs.reporting import report_of
 from jobs.screening import Screen, prepare_screen, screening_figures
@@ -105,6 +106,7 @@ def _made(work: Work, artifact: Artifact, screen: Screen, generation: Generation
     if report.economics is not None:
         attempt.tracked.figures(report.economics.figures(), "economics")
     _decide(work, judged)
+    write_index(attempt.session.workspace.datasets, generation.plan.dataset)
     return _outcome(generation, judged)
 
 

@@ -50,6 +50,13 @@ if TYPE_CHECKING:
 REJECTED, PAIRS, PASSAGES = 20, 12, 12
 """So many of each are shown."""
 
+RULES = {
+    "image": "A copy is what lies nearer to a training record, as it is, flipped, cropped or "
+    "noised, than training records lie to one another.",
+    "text": "A copy is what has a long span that stands verbatim in a training record.",
+}
+"""What is called a copy, by modality."""
+
 STANDARDS = ("GB 45438-2025", "IPTC DigitalSourceType trainedAlgorithmicMedia")
 PLACES = {
     "png": "XMP property TC260:AIGC",
@@ -188,10 +195,7 @@ def _copying(attempt: Attempt, plan: Plan, dataset: Dataset, screened: Screened)
         return None
     return Copying(
         compared_with=f"the training split of {attempt.dataset.reference}",
-        rule="nearer to a training record, as it is, flipped, cropped or noised, than training "
-        "records are to one another"
-        if plan.layout.modality == "image"
-        else "a long span stands verbatim in a training record",
+        rule=RULES[plan.layout.modality],
         checked=screened.selection.made,
         rejected=screened.selection.reasons.get("copied", 0),
         pairs=list(_pairs(attempt, plan, dataset)),

@@ -28,6 +28,15 @@ from jobs.specs import SPECS
 SPEC = str(SPECS / "tiny" / "vae.yaml")
 PLAIN = ("evaluation.metrics=[]", "registry=null", "training.sample_every=10000")
 LONG = ("training.steps=200000", "training.checkpoint_every=100", "training.report_every=100")
+NIGHT = """kind: generate
+name: night
+model: tiny@champion
+count: 3000
+shard_size: 100
+screening: {nights: 1, budget: 1}
+resources: {workers: 2, max_failures: 5}
+publish: {dataset: night}
+"""
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 
@@ -310,6 +319,34 @@ def test_a_training_spans_nodes_and_outlives_one(
     gains(run, 200)
     assert "going on from the checkpoint" in said_by(run, 1)
     assert standing(run).state == "RUNNING"
+
+
+@pytest.mark.slow
+def test_a_night_is_made_by_two_nodes(
+    apart: tuple[Jobs, list[subprocess.Popen[bytes]]], tmp_path: Path
+) -> None:
+    """Candidates, shards and figures by workers of both; one node dies, and nothing is missing."""
+    jobs, nodes = apart
+    gates = "registry={model: tiny, promote: {elbo: {at_least: -1.0e9}}}"
+    assert jobs.submit("evaluation.metrics=[elbo]", gates)[0] == 0
+    night = tmp_path / "night.yaml"
+    night.write_text(NIGHT)
+    words = ("submit", str(night), "--on", jobs.head.address, "--yes", "-o", "json")
+    code, out, err = jobs.say(*words, "--detach")
+    assert code == 0, err
+    (run,) = (each for each in jobs.workspace.runs() if each.submission.startswith("night-"))
+    until(lambda: any(run.candidates.rglob("*.parquet")), said=lambda: standing(run))
+    kill_tree(nodes[1])
+    jobs.head.wait_for_nodes(2)
+    jobs.head.add_node(1)
+    code, out, err = jobs.say("job", "wait", run.submission)
+    assert code == 0, err
+    told = outcome(run)
+    assert told["published"]
+    assert told["figures"]["missing"] == 0
+    assert jobs.say("data", "verify", told["dataset"])[0] == 0
+    report = json.loads(Path(told["report"]).with_name("report.json").read_text())
+    assert report["funnel"]["accepted"] == 3000
 
 
 @pytest.mark.slow

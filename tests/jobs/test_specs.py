@@ -99,6 +99,15 @@ def test_every_shipped_generation_makes_a_dataset(path: Path, champion: Session)
 
     assert outcome["published"] is True
     assert {"blank", "duplicate"} <= set(outcome["figures"])
+    if load(path).screening is None:  # type: ignore[union-attr]
+        return
+    report = json.loads(Path(outcome["report"]).with_name("report.json").read_text())
+    count = report["plan"]["count"]
+    assert report["funnel"]["accepted"] == report["labelling"]["checked"] == count
+    assert report["copying"]["checked"] == report["funnel"]["made"] >= count
+    assert len(report["copying"]["pairs"]) == 12
+    assert report["economics"]["cpu_hours"] > 0
+    assert (Path(outcome["report"]).parents[1] / "index.html").exists()
 
 
 def test_a_spec_means_the_same_submission_until_something_in_it_changes(session: Session) -> None:
