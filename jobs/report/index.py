@@ -14,7 +14,7 @@ from jobs.report.sparkline import sparkline
 from jobs.report.words import money
 
 INDEX = "index.html"
-FIGURES = 4
+FIGURES = 3
 """Columns of figures on the page; the reports have all of them."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from datetime import datetime
 
 from markupsafe import Markup
 
@@ -77,6 +78,11 @@ def percent(share: float | None) -> str:
     return f"{100 * share:+,.0f} %".replace("-", "−")
 
 
+def moment(iso: str) -> str:
+    """A time of ISO 8601 to the minute, with its offset."""
+    return datetime.fromisoformat(iso).isoformat(" ", "minutes")
+
+
 def counted(count: int, noun: str) -> str:
     """The number and the noun, which has an s in its plural."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -92,7 +98,6 @@ def legible(text: str) -> str:
     return "".join(each if each.isprintable() or each in "\n\t" else "�" for each in text)
 
 
-FILTERS = {
-    each.__name__: each
-    for each in (says, number, digest, size, duration, money, percent, counted, embedded, legible)
-}
+_ALL = (says, number, digest, size, duration, money, percent, moment, counted, embedded, legible)
+FILTERS = {each.__name__: each for each in _ALL}
+"""For templates, by name."""

@@ -12,21 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nights import DIGEST, FIGURES, HOSTILE, PRICES, USAGE, make, with_everything
 
-from aigc.generation.plan import ModelReference, Plan
-from aigc.layout import Layout
-from cluster.evaluation import Evaluation
-from cluster.judgement import Gates, judge
-from jobs.report import Report, Sheet, write_report
+from aigc.data.catalog import Dataset
+from jobs.economics import account
+from jobs.report import Incident, Pair, Passage, Rejected, Report, Sheet, write_report
 from jobs.report.comparison import gate_rows
 from jobs.report.page import as_page
 
-HOSTILE = (
-    """ "'><script src="https://evil.example/"></script><img src=x onerror=a()>{{ 7 * 7 }}&lt;"""
-)
-VOID = {"meta", "img"}
-DIGEST = "0123456789abcdef" * 4
-FIGURES = {"frechet_5k": 57.2134, "coverage_5k": 0.8182, "blank": 0.0, "kernel_5k": 0.041}
+VOID = {"meta", "img", "br"}
 
 
 @dataclass
@@ -59,43 +53,6 @@ def read(page: str) -> Reader:
     reader.feed(page)
     reader.close()
     return reader
-
-
-def make(frechet_at_most: float = 60.0, figures: dict[str, float] = FIGURES) -> Report:
-    gates = {"frechet_5k": {"at_most": frechet_at_most}, "coverage_5k": {"at_least": 0.5}}
-    verdict = judge(figures, Gates.model_validate_json(json.dumps(gates)), None)
-    plan = Plan(
-        dataset="digits-nightly",
-        model=ModelReference(name="digits", version=3, digest=DIGEST),
-        layout=Layout(modality="image", shape=(1, 28, 28), labels=("0", "1")),
-        count=10000,
-        seed=7,
-        shard_size=1000,
-        code=DIGEST,
-    )
-    return Report(
-        dataset="digits-nightly@3f2a00000000",
-        submission="nightly-1",
-        created="2026-02-11T02:04:51+01:00",
-        published=verdict.passed,
-        verdict=verdict.as_dict(),
-        figures=figures,
-        evaluation=Evaluation(figures, 2.1034, "digits@9b1c", DIGEST, DIGEST, 5000, 0).as_dict(),
-        plan=plan.model_dump(mode="json"),
-        model={
-            "name": "digits",
-            "version": 3,
-            "digest": DIGEST,
-            "run_id": "8d0f1c6f",
-            "family": "vae",
-            "trained_on": {"dataset": "digits@9b1c", "digest": DIGEST},
-            "code": DIGEST,
-        },
-        sheets=[Sheet("Samples", "The first ten.", b"\x89PNG", 902, 92)],
-        seconds={"generate": 83.2, "publish": 0.05},
-        shards=[{"path": "shards/a.parquet", "records": 1000, "bytes": 241321, "sha256": DIGEST}],
-        reproduce=["aigc submit nightly.yaml --set seed=7 --yes", "aigc data list"],
-    )
 
 
 def with_suffix(value: Any, suffix: str) -> Any:
@@ -266,3 +223,89 @@ def test_writing_again_replaces_both_files_and_leaves_nothing_else(tmp_path: Pat
     write_report(tmp_path, make(frechet_at_most=50))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
     assert "Quarantined" in (tmp_path / "report.html").read_text()
+
+
+def full(digits: Dataset) -> Report:
+    return with_everything(make(), digits)
+
+
+def test_everything_on_the_page_is_closed_and_has_words(digits: Dataset) -> None:
+    reader = read(as_page(full(digits)))
+    assert reader.balanced
+    assert all(attributes["alt"] for tag, attributes in reader.tags if tag == "img")
+    labels = [each["aria-label"] for tag, each in reader.tags if tag == "svg"]
+    assert "frechet_5k over 13 nights: from 57.21 to 57.21, between 57.21 and 60.65" in labels
+
+
+def test_the_verdict_says_use_cost_and_copies(digits: Dataset) -> None:
+    report = full(digits)
+    assert (
+        "You may use these 10,000 samples; they cost 0.92 EUR, 0.092 EUR per 1,000; none of 10,210 "
+        "that were compared copies the training data (12 that did were left out)."
+    ) in read(as_page(report)).text
+    assert report.copying is not None
+    kept = replace(report, published=False, copying=replace(report.copying, kept=3))
+    text = read(as_page(kept)).text
+    assert "Do not use these 10,000 samples" in text
+    assert "3 of them copy the training data." in text
+    bare = read(as_page(make())).text
+    assert "for want of a price list; nobody looked whether they copy the training data." in bare
+
+
+def test_value_and_margin_are_told_without_praise(digits: Dataset) -> None:
+    report = full(digits)
+    assert "worth 10.00 EUR by the spec's own price, and cost 0.92 EUR: a margin of 9.08 EUR." in (
+        read(as_page(report)).text
+    )
+    lost = account(USAGE, PRICES, made=10, accepted=10, published=False)
+    assert ": a loss of 0." in read(as_page(replace(report, economics=lost))).text
+    unvalued = PRICES.model_copy(update={"value_per_sample": None})
+    paid = account(USAGE, unvalued, made=10, accepted=10)
+    assert "It pays if a sample is worth more than" in (
+        read(as_page(replace(report, economics=paid))).text
+    )
+
+
+def test_gates_stand_beside_earlier_nights_and_the_champion(digits: Dataset) -> None:
+    row = gate_rows(full(digits))[0]
+    assert row.metric == "frechet_5k"
+    assert row.last_night == pytest.approx(57.2134 * 1.04)
+    assert row.median == pytest.approx(57.2134 * 1.03)
+    assert row.champion == pytest.approx(57.2134 * 0.98)
+    assert (row.passed, row.bound) == (True, "at most 60")
+
+
+def test_copied_spans_are_marked_and_the_rest_is_not(digits: Dataset) -> None:
+    page = as_page(full(digits))
+    assert "<mark>To be, or not to be</mark>\nthat is &lt;b&gt;quite&lt;/b&gt; a question" in page
+
+
+def test_hostile_words_stay_words_in_what_is_new(digits: Dataset) -> None:
+    hostile, harmless = (
+        read(as_page(_named(full(digits), suffix))) for suffix in (HOSTILE, " harmless")
+    )
+    assert structure(hostile) == structure(harmless)
+    assert hostile.text.count(HOSTILE) == harmless.text.count(" harmless") == 9
+
+
+def _named(report: Report, suffix: str) -> Report:
+    assert report.labelling is not None
+    assert report.copying is not None
+    return replace(
+        report,
+        passages=[Passage(1, suffix)],
+        rejected=[Rejected(1, 0, suffix, suffix)],
+        copying=replace(report.copying, rule=suffix, pairs=[Pair(1, 2, 0.1, True, suffix, suffix)]),
+        labelling=replace(report.labelling, producer=suffix),
+        incidents=[Incident(suffix, suffix)],
+    )
+
+
+def test_the_json_holds_everything_but_pictures(digits: Dataset, tmp_path: Path) -> None:
+    write_report(tmp_path, full(digits))
+    stored = json.loads((tmp_path / "report.json").read_text())
+    assert stored["copying"]["pairs"][0]["shown"] == {"width": 120, "height": 120}
+    assert stored["funnel"]["rejected"] == {"blank": 4, "copied": 12, "repeated": 194}
+    assert stored["economics"]["method"].startswith("processors: estimate")
+    assert len(stored["nights"]) == 12
+    assert stored["gates"][0]["reason"] == "frechet_5k is 57.2134, at most 60"

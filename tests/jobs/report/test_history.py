@@ -1,0 +1,83 @@
+"""Earlier nights are read from their reports, whatever became of these."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from nights import costs, make
+
+from jobs.report import history, write_index, write_report
+
+
+def keep(datasets: Path, version: str, created: str, published: bool = True) -> Path:
+    folder = datasets / "digits-nightly" / version
+    folder.mkdir(parents=True)
+    report = make() if published else make(frechet_at_most=50)
+    dated = replace(report, dataset=f"digits-nightly@{version}", created=created, economics=costs())
+    write_report(folder, dated)
+    if published:
+        (folder / "manifest.json").touch()
+    return folder
+
+
+@pytest.fixture
+def datasets(tmp_path: Path) -> Path:
+    keep(tmp_path, "b", "2026-02-11T02:00:00+01:00")
+    keep(tmp_path, "c", "2026-02-10T02:00:00+01:00", published=False)
+    keep(tmp_path, "a", "2026-02-11T01:30:00+00:00")
+    return tmp_path
+
+
+def test_nights_come_in_the_order_of_time(datasets: Path) -> None:
+    found = history(datasets, "digits-nightly")
+    assert [night.version for night in found] == ["c", "b", "a"]
+    assert [night.published for night in found] == [False, True, True]
+    assert found[0].why == "frechet_5k is 57.2134, not at most 50"
+    assert found[-1].figures["coverage_5k"] == 0.8182
+    assert found[-1].economics["currency"] == "EUR"
+    assert found[-1].accepted == 10_000
+
+
+def test_only_so_many_and_not_tonight(datasets: Path) -> None:
+    assert [night.version for night in history(datasets, "digits-nightly", 2)] == ["b", "a"]
+    assert [n.version for n in history(datasets, "digits-nightly", 1, besides="a")] == ["b"]
+    assert history(datasets, "digits-nightly", 0) == history(datasets, "unknown") == []
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", "null", '{"created": "2026"}', "\udcff", '{"created": 3}']
+)
+def test_a_damaged_report_is_no_night(datasets: Path, damage: str) -> None:
+    path = datasets / "digits-nightly" / "b" / "report.json"
+    path.write_bytes(damage.encode("utf-8", "surrogateescape"))
+    assert [night.version for night in history(datasets, "digits-nightly")] == ["c", "a"]
+
+
+def test_a_report_of_the_first_format_is_a_night(datasets: Path) -> None:
+    path = datasets / "digits-nightly" / "a" / "report.json"
+    old = json.loads(path.read_text())
+    for name in ("economics", "funnel", "copying", "nights", "gates"):
+        del old[name]
+    path.write_text(json.dumps(old | {"format": 1, "figures": old["figures"] | {"bad": None}}))
+    night = history(datasets, "digits-nightly")[-1]
+    assert (night.accepted, night.copies, night.economics) == (10_000, None, {})
+    assert "bad" not in night.figures
+
+
+def test_a_report_without_a_manifest_was_not_published(datasets: Path) -> None:
+    (datasets / "digits-nightly" / "a" / "manifest.json").unlink()
+    assert not history(datasets, "digits-nightly")[-1].published
+
+
+def test_the_index_leads_to_every_night(datasets: Path) -> None:
+    page = write_index(datasets, "digits-nightly").read_text()
+    assert [page.index(f'href="{version}/report.html"') for version in "abc"] == sorted(
+        page.index(f'href="{version}/report.html"') for version in "abc"
+    )
+    assert page.count("✓") == 2
+    assert page.count("✕") == 1
+    assert "0.092 EUR" in page
+    assert "://" not in page
