@@ -6,7 +6,7 @@ Protocol: RESULTS.md beside this file.
 from __future__ import annotations
 
 import argparse
-import hashlib
+import os
 import sys
 import tempfile
 import time
@@ -120,19 +120,32 @@ def two_cores(count: int) -> float:
 
 
 def verification(count: int) -> tuple[float, float]:
-    """Bytes a second of `verify`, and of reading and hashing the same files."""
+    """Bytes a second of `verify`, and of reading the same files, each from the disk."""
     with night(count) as generation:
         dataset = made(generation, Here(), 1, None)
         publish_checked(dataset)
         paths = [dataset.folder / shard.path for shard in dataset.manifest.shards]
         size = sum(path.stat().st_size for path in paths)
-        ours = size / seconds(lambda: verify(dataset))
-        return ours, size / seconds(lambda: [_hashed(path) for path in paths])
+        rounds = [(_cold(paths, lambda: verify(dataset)), _cold(paths, lambda: _read(paths)))]
+        rounds += [(_cold(paths, lambda: verify(dataset)), _cold(paths, lambda: _read(paths)))]
+        ours, disk = (size / median(each) for each in zip(*rounds, strict=True))
+        return ours, disk
 
 
-def _hashed(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _cold(paths: list[Path], work: Callable[[], object]) -> float:
+    """Seconds of the work, with nothing of the files in memory."""
+    os.sync()
+    for path in paths:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return seconds(work)
+
+
+def _read(paths: list[Path]) -> None:
+    for path in paths:
+        with path.open("rb", buffering=0) as file:
+            while file.read(2**20):
+                pass
 
 
 def main() -> int:
@@ -151,7 +164,7 @@ def main() -> int:
         ("samples a second", "pace", "of the bare loop"),
         [(name, pace, pace / base) for name, pace in paces.items()],
     )
-    table(("bytes a second", "verify", "read and hashed"), [("dataset", ours, disk)])
+    table(("bytes a second", "verify", "read"), [("dataset", ours, disk)])
     goals = {
         "one worker / bare loop": (paces["labelled shards"] / base, 0.95),
         "two workers / twice the bare loop": (
@@ -162,7 +175,7 @@ def main() -> int:
             paces["gates and labels"] / paces["labelled shards"],
             1 / 1.3,
         ),
-        "verify / disk and hash": (ours / disk, 0.8),
+        "verify / disk": (ours / disk, 0.8),
     }
     figures = {name: round(pace, 1) for name, pace in paces.items()}
     return conclude("generation", where, figures | {"verify MB/s": round(ours / 1e6, 1)}, goals)
