@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from aigc.data.batches import in_class_columns
 from aigc.data.catalog import Dataset
+from aigc.errors import StorageUnavailable
 from aigc.generation.plan import GENERATED, ModelReference, Plan
 from aigc.modalities import modality
 from aigc.models.artifact import Artifact, load_model
@@ -24,6 +25,7 @@ from cluster.training import SHEET_RECORDS
 from jobs.evaluation import evaluate, tabulate
 from jobs.report.page import (
     HTML,
+    JSON,
     ModelOrigin,
     Report,
     ShardEntry,
@@ -50,6 +52,8 @@ def run_generation(attempt: Attempt) -> Outcome:
     """From the pinned model to a dataset that is published with its report, or quarantined."""
     spec = attempt.spec
     assert isinstance(spec, Generate)
+    if spec.publish.to:
+        _probe(attempt, spec.publish.to)
     seconds: dict[str, float] = {}
     with _timed(seconds, "fetching the model"):
         attempt.session.registry.fetch(attempt.model, attempt.run.model)
@@ -61,20 +65,65 @@ def run_generation(attempt: Attempt) -> Outcome:
     with generation.held():
         if published := generation.published():
             attempt.session.reporter.say(f"{generation.reference} was published before")
-            return _outcome(generation, _judge(attempt, spec, published))
-        figures, chosen = dict[str, float](), list[Chosen]()
-        if screen.pinned is not None:
-            with _timed(seconds, "making and screening candidates"):
-                figures, chosen = _choose(attempt, spec, generation, screen)
-        with _timed(seconds, "writing labelled shards" if chosen else "generating"):
-            dataset = _fill(attempt, spec, generation, chosen, figures)
-        with _timed(seconds, "judging"):
-            judged = _judge(attempt, spec, dataset)
-        report = _report(attempt, artifact, generation.plan, judged, seconds)
-        write_report(dataset.folder, report)
-        attempt.tracked.attach(dataset.folder / HTML)
-        _decide(attempt, judged)
-        return _outcome(generation, judged)
+            judged = _judge(attempt, spec, published)
+        else:
+            judged = _make(attempt, spec, generation, artifact, screen, seconds)
+        outcome = _outcome(generation, judged)
+        published = generation.published()
+        if spec.publish.to and published and judged.verdict.passed:
+            outcome["location"] = _upload(attempt, spec.publish.to, published)
+        return outcome
+
+
+def _make(
+    attempt: Attempt,
+    spec: Generate,
+    generation: Generation,
+    artifact: Artifact,
+    screen: Screen,
+    seconds: dict[str, float],
+) -> Judged:
+    """The dataset, judged, with its report; published, or quarantined."""
+    figures, chosen = dict[str, float](), list[Chosen]()
+    if screen.pinned is not None:
+        with _timed(seconds, "making and screening candidates"):
+            figures, chosen = _choose(attempt, spec, generation, screen)
+    with _timed(seconds, "writing labelled shards" if chosen else "generating"):
+        dataset = _fill(attempt, spec, generation, chosen, figures)
+    with _timed(seconds, "judging"):
+        judged = _judge(attempt, spec, dataset)
+    report = _report(attempt, artifact, generation.plan, judged, seconds)
+    write_report(dataset.folder, report)
+    attempt.tracked.attach(dataset.folder / HTML)
+    _decide(attempt, judged)
+    return judged
+
+
+def _probe(attempt: Attempt, to: str) -> None:
+    """Ask the store before anything is made whether it will do. Raises BucketRefused.
+
+    One that is silent now may answer when there is something to upload.
+    """
+    # Its client takes a while to import, and few publish there.
+    from cluster.bucket import Bucket
+
+    try:
+        Bucket(to).require_put_if_absent()
+    except StorageUnavailable as error:
+        attempt.session.reporter.say(f"warning: {error.what}; it is asked again when all is made")
+
+
+def _upload(attempt: Attempt, to: str, dataset: Dataset) -> str:
+    """Publish in the bucket what is published in the workspace; its URI there."""
+    from cluster.bucket import Bucket
+
+    bucket, reporter = Bucket(to), attempt.session.reporter
+    bucket.require_put_if_absent()
+    objects = len(dataset.manifest.shards) + 2
+    with reporter.progress(f"publishing in {to}", objects) as progress:
+        location = bucket.publish(dataset, (HTML, JSON), progress.update)
+    reporter.say(f"published {location}")
+    return location
 
 
 def _outcome(generation: Generation, judged: Judged) -> Outcome:
