@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from jobs.errors import exit_code
 LAYOUT = Layout(modality="image", shape=(1, 4, 4), labels=tuple("0123456789"))
 TO = f"s3://{BUCKET}/nights"
 FILES = ("report.html", "report.json")
+UPLOAD = Path(__file__).parents[1] / "fixtures" / "killed_upload.py"
 FOLDER = "nights/night/v1/"
 
 
@@ -168,6 +171,39 @@ def test_publishers_at_the_same_time_and_a_reader_who_sees_all_or_nothing(store,
 
     assert (seen[0], seen[-1]) == (False, True)
     assert store.content(FOLDER) == whole
+
+
+@pytest.fixture
+def killed(dataset: Dataset, store: ObjectStore) -> Iterator[Callable[[str], str]]:
+    """Upload until a step of which one says "before 3 s3://…"; what became of it."""
+    command = [sys.executable, str(UPLOAD), str(dataset.folder), *FILES]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        asked, answers = process.stdin, process.stdout
+        assert asked is not None
+        assert answers is not None
+
+        def kill(step: str) -> str:
+            asked.write(f"{step}\n")
+            asked.flush()
+            return answers.readline().strip()
+
+        yield kill
+        asked.close()
+
+
+def test_killed_at_any_step_and_begun_again_it_is_there_once(store, dataset, killed) -> None:
+    whole, steps = on_disk(dataset), len(on_disk(dataset)) + 1
+    for when in ("before", "after"):
+        for step in range(1, steps + 1):
+            to = f"s3://{BUCKET}/{when}-{step}"
+            assert killed(f"{when} {step} {to}") == "killed"
+            there = store.content(f"{when}-{step}/night/v1/")
+            assert there.items() <= whole.items()
+            assert (MANIFEST in there) is ((when, step) == ("after", steps))
+            Bucket(to).publish(dataset, FILES, lambda done: None)
+            assert store.content(f"{when}-{step}/night/v1/") == whole
 
 
 def test_a_store_is_asked_whether_it_keeps_what_is_there(store) -> None:
