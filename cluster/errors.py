@@ -13,6 +13,8 @@ FactoryError (aigc.errors)
     ├── ModelNotFound           the registry has no such model or version
     │   └── NoChampion          the model is there, but nobody has promoted a version
     ├── GateRefused             the figures do not pass the gates
+    ├── BucketRefused           an S3-compatible store does not let us publish exactly once
+    ├── BucketDiffers           the bucket holds other content where ours belongs
     ├── HeadUnavailable         no head of a Ray cluster answers there
     │   └── HandoverUnsettled   nobody can say whether the head has taken the job
     ├── HeadRefused             the head refuses us, or it is not safe to talk to
@@ -84,6 +86,14 @@ class NoChampion(ModelNotFound):
 
 class GateRefused(ClusterError):
     """The figures do not pass the gates."""
+
+
+class BucketRefused(ClusterError):
+    """An S3-compatible store refuses us, or does not keep what is there already."""
+
+
+class BucketDiffers(ClusterError):
+    """The bucket holds other content where ours belongs; it was left as it is."""
 
 
 class HeadUnavailable(ClusterError):

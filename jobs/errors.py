@@ -22,6 +22,7 @@ from aigc.errors import (
     WorkspaceUnwritable,
 )
 from cluster.errors import (
+    BucketRefused,
     Cancelled,
     CanNeverFit,
     CannotCancel,
@@ -67,6 +68,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     Cancelled: CANCELLED,
     CannotCancel: 2,
     LogLost: 104,
+    BucketRefused: 2,
     CanNeverFit: 105,
     TicksMissed: 106,
     GateRefused: GATES_REFUSED,

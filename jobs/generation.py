@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aigc.data.catalog import Dataset
+from aigc.errors import StorageUnavailable
 from aigc.generation.plan import GENERATED, ModelReference, Plan
 from aigc.metrics import needed
 from aigc.models.artifact import Artifact, load_model
@@ -22,7 +23,7 @@ from cluster.meter import Meter, Usage, metered
 from cluster.metered import Metered
 from jobs.evaluation import evaluate, tabulate
 from jobs.report import Incident, Night, history, write_report
-from jobs.report.history import WEEK
+from jobs.report.history import JSON, WEEK
 from jobs.report.index import write_index
 from jobs.report.page import HTML
 from jobs.reporting import report_of
@@ -73,6 +74,8 @@ class Work:
 def run_generation(attempt: Attempt) -> Outcome:
     """From the pinned model to a dataset that is published with its report, or quarantined."""
     assert isinstance(attempt.spec, Generate)
+    if attempt.spec.publish.to:
+        _probe(attempt, attempt.spec.publish.to)
     with metered() as driver:
         work = Work(attempt, attempt.spec, Metered(attempt.session.place), driver)
         with work.timed("fetching the model"):
@@ -84,15 +87,21 @@ def run_generation(attempt: Attempt) -> Outcome:
         plan = _plan(work, artifact, screen)
         generation = Generation.pinned(plan, attempt.session.workspace, attempt.run)
         with generation.held():
-            return _made(work, artifact, screen, generation)
+            if published := generation.published():
+                attempt.session.reporter.say(f"{generation.reference} was published before")
+                judged = _judge(work, published)
+            else:
+                judged = _made(work, artifact, screen, generation)
+            outcome = _outcome(generation, judged)
+            published = generation.published()
+            if (to := work.spec.publish.to) and published and judged.verdict.passed:
+                outcome["location"] = _upload(attempt, to, published)
+            return outcome
 
 
-def _made(work: Work, artifact: Artifact, screen: Screen, generation: Generation) -> Outcome:
-    attempt = work.attempt
-    if published := generation.published():
-        attempt.session.reporter.say(f"{generation.reference} was published before")
-        return _outcome(generation, _judge(work, published))
-    screened = None
+def _made(work: Work, artifact: Artifact, screen: Screen, generation: Generation) -> Judged:
+    """The dataset, judged, with its report; published, or quarantined."""
+    attempt, screened = work.attempt, None
     if generation.plan.screening is not None:
         with work.timed("making and screening candidates"):
             screened = _choose(work, generation, screen)
@@ -107,7 +116,34 @@ def _made(work: Work, artifact: Artifact, screen: Screen, generation: Generation
         attempt.tracked.figures(report.economics.figures(), "economics")
     _decide(work, judged)
     write_index(attempt.session.workspace.datasets, generation.plan.dataset)
-    return _outcome(generation, judged)
+    return judged
+
+
+def _probe(attempt: Attempt, to: str) -> None:
+    """Ask the store before anything is made whether it will do. Raises BucketRefused.
+
+    One that is silent now may answer when there is something to upload.
+    """
+    # Its client takes a while to import, and few publish there.
+    from cluster.bucket import Bucket
+
+    try:
+        Bucket(to).require_put_if_absent()
+    except StorageUnavailable as error:
+        attempt.session.reporter.say(f"warning: {error.what}; it is asked again when all is made")
+
+
+def _upload(attempt: Attempt, to: str, dataset: Dataset) -> str:
+    """Publish in the bucket what is published in the workspace; its URI there."""
+    from cluster.bucket import Bucket
+
+    bucket, reporter = Bucket(to), attempt.session.reporter
+    bucket.require_put_if_absent()
+    objects = len(dataset.manifest.shards) + 2
+    with reporter.progress(f"publishing in {to}", objects) as progress:
+        location = bucket.publish(dataset, (HTML, JSON), progress.update)
+    reporter.say(f"published {location}")
+    return location
 
 
 def _fetch(work: Work) -> None:

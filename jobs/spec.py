@@ -45,8 +45,20 @@ MAX_SHARDS = 10_000
 TUNABLE = ("model", "training")
 """The sections whose fields a search may change."""
 
+FOLDER = r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[A-Za-z0-9_][A-Za-z0-9._=-]*)*"
+"""Of a bucket. There is no room in it for credentials."""
 DATASET = rf"{NAME}(@{VERSION})?"
 MODEL = rf"{NAME}@(champion|challenger|[1-9][0-9]*)"
+
+
+def _folder_of_a_bucket(text: str) -> str:
+    # What is no such folder may hold a secret, and is not quoted.
+    if text and not re.fullmatch(FOLDER, text):
+        raise ValueError(
+            "must be a folder of a bucket as s3://bucket/folder; credentials and the endpoint are "
+            "taken from the environment"
+        )
+    return text
 
 
 def _is_not_said(value: object) -> bool:
@@ -91,6 +103,11 @@ ModelReference = Annotated[
     str,
     _matching(MODEL, "a registered model as NAME@champion, NAME@challenger or NAME@NUMBER"),
     _pattern(MODEL),
+]
+Folder = Annotated[
+    str,
+    AfterValidator(_folder_of_a_bucket),
+    WithJsonSchema({"type": "string", "pattern": f"^({FOLDER})?$"}),
 ]
 Metrics = Annotated[
     tuple[Annotated[str, AfterValidator(_known_metric)], ...], AfterValidator(_each_once)
@@ -143,10 +160,13 @@ class Registry(Config):
 
 
 class Publish(Config):
-    """The dataset that a generation becomes, and whom its labels name as the producer."""
+    """The dataset that a generation becomes, and whom its labels name as the producer. Once it is
+    published in the workspace, it is also put into `to`, a folder of an S3-compatible store.
+    """
 
     dataset: Name
     producer: Text = Field(default="", exclude_if=_is_not_said)
+    to: Folder = Field(default="", exclude_if=_is_not_said)
 
 
 class Screening(Config):
