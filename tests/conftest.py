@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before torch is imported: on networks this small a second thread costs more than it brings.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +24,9 @@ from servers import CannotRun, Postgres
 import cluster  # noqa: F401  # Ray reads what it sets: before a test imports Ray
 from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
+
+if TYPE_CHECKING:
+    from object_store import ObjectStore
 
 # How fast examples are made says how busy the machine is, and nothing of the code.
 settings.register_profile("any load", suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -52,6 +56,23 @@ def digits(datasets: Path) -> Dataset:
 def numbered(tmp_path: Path) -> Numbered:
     """Makes datasets of 1×2×4 images whose bytes are the number of the record."""
     return functools.partial(make_numbered, tmp_path)
+
+
+@pytest.fixture
+def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """A store with S3's interface, to which the environment leads. It is asked twice at most."""
+    # A second of imports that few tests need.
+    from object_store import KEY, SECRET, ObjectStore
+
+    from cluster import bucket
+
+    with ObjectStore() as store:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", store.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        monkeypatch.setattr(bucket, "ATTEMPTS", 2)
+        yield store
 
 
 @pytest.fixture(scope="session")

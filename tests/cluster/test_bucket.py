@@ -32,24 +32,19 @@ FOLDER = "nights/night/v1/"
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    with ObjectStore() as store:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", store.url)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        yield store
+def store(object_store: ObjectStore) -> ObjectStore:
+    return object_store
 
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
-    """Published in a workspace: four shards and a report."""
+    """Published in a workspace: three shards and a report."""
     return made(tmp_path / "datasets" / "night" / "v1")
 
 
 def made(folder: Path, created: str = "2026-11-27T06:00:00+00:00", seed: int = 0) -> Dataset:
     source, shards = torch.Generator().manual_seed(seed), []
-    for number in range(4):
+    for number in range(3):
         images = torch.randint(256, (10, *LAYOUT.shape), generator=source).to(torch.uint8)
         table = table_of(images, torch.arange(10), LAYOUT)
         shards.append(write_shard(folder, f"shards/generated-{number}.parquet", "generated", table))
@@ -84,10 +79,10 @@ def test_what_is_put_is_what_is_on_the_disk_and_the_manifest_is_last(store, data
 
     assert location == f"{TO}/night/v1"
     assert store.content(FOLDER) == on_disk(dataset)
-    assert len(on_disk(dataset)) == 7
+    assert len(on_disk(dataset)) == 6
     puts = [each for each in store.seen if each.startswith(f"PUT /{BUCKET}/{FOLDER}")]
     assert puts[-1].endswith(MANIFEST)
-    assert heard == [1, 2, 3, 4, 5, 6]
+    assert heard == [1, 2, 3, 4, 5]
 
 
 def test_what_was_put_can_be_adopted_and_verified(store, dataset, tmp_path: Path) -> None:
@@ -193,17 +188,19 @@ def killed(dataset: Dataset, store: ObjectStore) -> Iterator[Callable[[str], str
         asked.close()
 
 
-def test_killed_at_any_step_and_begun_again_it_is_there_once(store, dataset, killed) -> None:
+@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
+def test_killed_at_any_step_and_begun_again_it_is_there_once(
+    store, dataset, killed, when: str
+) -> None:
     whole, steps = on_disk(dataset), len(on_disk(dataset)) + 1
-    for when in ("before", "after"):
-        for step in range(1, steps + 1):
-            to = f"s3://{BUCKET}/{when}-{step}"
-            assert killed(f"{when} {step} {to}") == "killed"
-            there = store.content(f"{when}-{step}/night/v1/")
-            assert there.items() <= whole.items()
-            assert (MANIFEST in there) is ((when, step) == ("after", steps))
-            Bucket(to).publish(dataset, FILES, lambda done: None)
-            assert store.content(f"{when}-{step}/night/v1/") == whole
+    for step in range(1, steps + 1):
+        to = f"s3://{BUCKET}/{step}"
+        assert killed(f"{when} {step} {to}") == "killed"
+        there = store.content(f"{step}/night/v1/")
+        assert there.items() <= whole.items()
+        assert (MANIFEST in there) is ((when, step) == ("after", steps))
+        Bucket(to).publish(dataset, FILES, lambda done: None)
+        assert store.content(f"{step}/night/v1/") == whole
 
 
 def test_a_store_is_asked_whether_it_keeps_what_is_there(store) -> None:
@@ -223,7 +220,7 @@ def test_a_store_that_refuses_the_header_is_refused(store) -> None:
         Bucket(TO).require_put_if_absent()
 
 
-@pytest.mark.parametrize("status", [500, 503, 409, 429])
+@pytest.mark.parametrize("status", [503, 409])
 def test_what_passes_is_asked_again(store, dataset, status: int) -> None:
     hit = set[str]()
 
@@ -236,12 +233,12 @@ def test_what_passes_is_asked_again(store, dataset, status: int) -> None:
     put(dataset)
 
     assert store.content(FOLDER) == on_disk(dataset)
-    assert len([each for each in store.seen if each.startswith("PUT")]) == 15
+    assert len([each for each in store.seen if each.startswith("PUT")]) == 13
 
 
 def test_what_does_not_pass_is_told_and_the_next_time_only_the_rest_is_put(store, dataset) -> None:
-    store.fault = lambda request: 503 if "generated-3" in request else None
-    with pytest.raises(StorageUnavailable, match=r"cannot take s3://.*-3.*Fault503") as error:
+    store.fault = lambda request: 503 if "generated-2" in request else None
+    with pytest.raises(StorageUnavailable, match=r"cannot take s3://.*-2.*Fault503") as error:
         put(dataset)
     assert exit_code(error.value) == 100
     there = store.content(FOLDER)

@@ -191,6 +191,21 @@ def test_only_words_take_its_likelihood_from_a_transformer() -> None:
     check(parse(changed(bounded, "gan, recipe: hinge", "attention").encode(), "a.yaml"))
 
 
+@pytest.mark.parametrize(
+    "to",
+    ["s3://key:secret@bucket/folder", "s3://bucket/x?secret", "s3://bucket/../secret", "s3://"],
+)
+def test_what_is_no_folder_of_a_bucket_is_not_quoted(to: str) -> None:
+    (problem,) = refused(changed(GENERATE, "digits-nightly}", f"digits-nightly, to: '{to}'}}"))
+
+    assert "publish.to: must be a folder of a bucket as s3://bucket/folder" in problem
+    assert "secret" not in problem
+
+
+def test_a_spec_without_a_bucket_is_what_it_was() -> None:
+    assert "to" not in check(parse(GENERATE.encode(), "a.yaml")).model_dump()["publish"]
+
+
 def test_a_set_value_is_checked_and_named(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(TRAIN)
