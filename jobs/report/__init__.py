@@ -19,6 +19,7 @@ from jobs.report.content import (
 from jobs.report.history import history
 from jobs.report.index import write_index
 from jobs.report.page import write_report
+from jobs.report.pictures import contact_sheet, extremes, shown
 
 __all__ = [
     "Copying",
@@ -35,7 +36,10 @@ __all__ = [
     "ShardEntry",
     "Sheet",
     "TrainingData",
+    "contact_sheet",
+    "extremes",
     "history",
+    "shown",
     "write_index",
     "write_report",
 ]
