@@ -121,6 +121,10 @@ def database_url(url: str) -> URL:
     except (ArgumentError, ValueError):
         # Neither the URL nor what is said of it may be shown: it can hold a password.
         raise StoreUnavailable("AIGC_STORE is not the URL of a database", ADVICE) from None
+    if "@" in (parsed.host or ""):
+        # What follows the first @ of such a password is taken for the host, which errors show.
+        what = "AIGC_STORE has more than one @ before its host"
+        raise StoreUnavailable(what, "In a user or a password write %40 instead")
     plain = parsed.drivername in ("postgres", "postgresql")
     return parsed.set(drivername="postgresql+psycopg") if plain else parsed
 

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import os
+import signal
 import smtplib
 import ssl
 import subprocess
@@ -85,20 +86,22 @@ def _post(webhook: Webhook, text: str) -> None:
 
 
 def _run(command: tuple[str, ...], text: str) -> None:
+    null = subprocess.DEVNULL
     try:
-        done = subprocess.run(
-            command,
-            input=text.encode(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=COMMAND_SECONDS,
+        # In a session of its own: Ctrl-C is meant for the engine, and what it starts ends with it.
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=null, stderr=null, start_new_session=True
         )
-    except subprocess.TimeoutExpired:
-        raise Undelivered(f"the command has not ended after {COMMAND_SECONDS} s") from None
     except (OSError, ValueError) as error:
         raise Undelivered(f"the command does not start: {type(error).__name__}") from None
-    if done.returncode:
-        raise Undelivered(f"the command ends with {done.returncode}")
+    with process:
+        try:
+            process.communicate(text.encode(), timeout=COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise Undelivered(f"the command has not ended after {COMMAND_SECONDS} s") from None
+    if process.returncode:
+        raise Undelivered(f"the command ends with {process.returncode}")
 
 
 def _mail(email: Email, notice: Notice) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import select
 import ssl
 import sys
 import threading
@@ -32,6 +33,7 @@ from cluster.ticks import Ticks
 from cluster.workspace import Workspace
 from jobs.errors import SpecInvalid
 from jobs.schedule import courier as courier_module
+from jobs.schedule import deliveries
 from jobs.schedule.courier import TRIES, Courier, pause_after
 from jobs.schedule.deliveries import signature
 from jobs.schedule.engine import Engine
@@ -296,6 +298,23 @@ def test_a_command_reads_the_notice(
         "the command ends with 3",
         "the command does not start: FileNotFoundError",
     ]
+
+
+def test_a_command_that_hangs_is_ended_with_all_that_it_has_started(
+    installation: Installation, asking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "COMMAND_SECONDS", 1)
+    os.mkfifo(tmp_path / "held")
+    held = os.open(tmp_path / "held", os.O_RDONLY | os.O_NONBLOCK)
+    script = f"exec 3> {tmp_path / 'held'}; sleep 600 & wait"
+    installation.keep(asking("0 * * * *", "UTC", notify=[{"command": ["sh", "-c", script]}]))
+    installation.an_hour_later(100)
+    installation.send()
+    ((_, state, reason),) = installation.notices.states()
+    assert (state, reason) == ("waiting", "the command has not ended after 1 s")
+    # It can be read from, to its end, when nobody is left who could write.
+    assert select.select([held], [], [], 10)[0] == [held]
+    os.close(held)
 
 
 class Mailbox:
