@@ -14,8 +14,11 @@ import smtplib
 import ssl
 import subprocess
 import time
+from contextlib import suppress
 from email.message import EmailMessage
 from urllib.parse import unquote
+
+from pydantic import ValidationError
 
 from aigc.errors import FactoryError
 from cluster.notices import Notice
@@ -39,13 +42,24 @@ class Undelivered(FactoryError):
 
 def deliver(notice: Notice) -> None:
     """Send a notice to its channel. Raises Undelivered."""
-    channel = Channel.model_validate_json(notice.target)
+    try:
+        channel = Channel.model_validate_json(notice.target)
+    except ValidationError:
+        # A newer program wrote it down: one of those may come next.
+        raise Undelivered("this program does not know such a channel") from None
     if channel.webhook is not None:
         _post(channel.webhook, notice.body)
     if channel.command is not None:
         _run(channel.command, notice.body)
     if channel.email is not None:
         _mail(channel.email, notice)
+
+
+def addressee(notice: Notice) -> str:
+    """What the channel of a notice is called. Holds no address that may be a secret."""
+    with suppress(ValidationError):
+        return Channel.model_validate_json(notice.target).named
+    return f"channel {notice.channel}"
 
 
 def signature(secret: str, stamp: int, body: bytes) -> str:
@@ -113,7 +127,8 @@ def _mail(email: Email, notice: Notice) -> None:
             if password is not None:
                 server.login(unquote(parts.username or ""), password)
             refused = server.send_message(message)
-    except (OSError, smtplib.SMTPException) as error:
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        # The last of these is a host or a mailbox that cannot be written in ASCII.
         code = f" {error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else ""
         raise Undelivered(f"the mail is not taken: {type(error).__name__}{code}") from None
     if refused:

@@ -25,7 +25,7 @@ from servers import Postgres, free_port
 from sqlalchemy import Connection
 from trivial import Trivial, dying
 
-from cluster.notices import Notices
+from cluster.notices import Notice, Notices
 from cluster.schedules import Schedules
 from cluster.store import Store
 from cluster.tables import TICKS
@@ -315,6 +315,25 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_has_started(
     # It can be read from, to its end, when nobody is left who could write.
     assert select.select([held], [], [], 10)[0] == [held]
     os.close(held)
+
+
+def test_what_cannot_be_sent_at_all_costs_only_itself(
+    installation: Installation, receiver: Receiver, asking: Any
+) -> None:
+    """A host that no name server can be asked for, and a channel of a newer program."""
+    nowhere = {"server": "smtp://a..b", "sender": "a@b.c", "to": ["a@b.c"]}
+    installation.keep(asking("0 * * * *", "UTC", notify=[{"email": nowhere}, hook(receiver)]))
+    installation.an_hour_later(100)
+    newer = Notice("nightly", NOON, "failed", 0, '{"fax": {"number": 7}}', "{}")
+    with installation.store.transaction() as connection:
+        installation.notices._add(connection, [newer])
+    installation.send()
+    assert receiver.events == ["failed"]
+    reasons = {reason for _, state, reason in installation.notices.states() if state == "waiting"}
+    assert reasons == {
+        "the mail is not taken: UnicodeError",
+        "this program does not know such a channel",
+    }
 
 
 class Mailbox:
