@@ -271,7 +271,7 @@ class Schedules:
         row = connection.execute(query).mappings().first()
         if row is None:
             raise ScheduleNotFound(
-                f"there is no schedule {name!r}", "List them with: aigc schedule list"
+                f"there is no schedule {name[:64]!r}", "List them with: aigc schedule list"
             )
         return _entry(row)
 

@@ -439,7 +439,7 @@ def test_no_secret_is_in_the_store_or_in_what_is_said(
     [
         ({}, "must have one of webhook, command and email"),
         ({"command": ["a"], "on": ["faild"]}, "must be one of"),
-        ({"command": []}, "command"),
+        ({"command": []}, "notify[0].command: must be a list of at least 1 (got [])"),
         ({"webhook": {"url": "ftp://x/", "secret": "S"}}, "must begin with https:// or http://"),
         ({"webhook": {"url": "https://u:canary@x/", "secret": "S"}}, "must hold no password"),
         (

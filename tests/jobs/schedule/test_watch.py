@@ -107,6 +107,7 @@ def test_serve_answers_until_it_is_told_to_end(tmp_path: Path, asking: Any) -> N
     ) as process:
         try:
             assert process.stderr is not None
+            assert "there are no schedules in" in process.stderr.readline()
             told = re.match(r"http://(127\.0\.0\.1:\d+)/healthz", process.stderr.readline())
             assert told is not None
             assert get(f"{told[1]}/healthz")[0] == 200
