@@ -86,6 +86,7 @@ def test_a_job_that_no_longer_validates_fails_its_tick_at_once(
     assert "cuont" in tick["reason"]
 
 
+@pytest.mark.slow
 def test_a_model_that_has_no_champion_fails_its_tick_at_once(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
