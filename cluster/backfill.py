@@ -14,21 +14,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Insert, and_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from cluster.decided import Closed, Decisions, Start, rows
 from cluster.schedules import Entry, Schedules
 from cluster.store import Store
 from cluster.tables import TICKS
-from cluster.ticks import (
-    LIVE,
-    Clock,
-    Closed,
-    Decisions,
-    Start,
-    Tick,
-    milliseconds,
-    rows,
-    store_clock,
-    tick_of,
-)
+from cluster.ticks import LIVE, Clock, Tick, milliseconds, store_clock, tick_of
 
 
 @dataclass(frozen=True)

@@ -25,20 +25,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from aigc.errors import FactoryError
+from cluster.decided import Decisions, Start, rows
 from cluster.errors import ScheduleExists, ScheduleNotFound
 from cluster.migrations import bring_up_to_date
 from cluster.store import Store
 from cluster.tables import SCHEDULES, TICKS
-from cluster.ticks import (
-    LIVE,
-    Clock,
-    Decisions,
-    Start,
-    milliseconds,
-    moment_of,
-    rows,
-    store_clock,
-)
+from cluster.ticks import LIVE, Clock, milliseconds, moment_of, store_clock
 
 CHANGING = ("definition", "alone", "paused", "cursor", "next_due")
 WAITING = TICKS.c.state == "waiting"
@@ -271,7 +263,7 @@ class Schedules:
         row = connection.execute(query).mappings().first()
         if row is None:
             raise ScheduleNotFound(
-                f"there is no schedule {name!r}", "List them with: aigc schedule list"
+                f"there is no schedule {name[:64]!r}", "List them with: aigc schedule list"
             )
         return _entry(row)
 

@@ -35,6 +35,15 @@ REPAIR = (
     "history of the aliases is lost and the aliases stay"
 )
 
+ADVICE_BY_CODE = {
+    sqlite3.SQLITE_BUSY: "Another process writes to its file: see which one has it open, and try "
+    "again when that is done",
+    sqlite3.SQLITE_READONLY: "Let this user write to its file and to the folder that it is in",
+    sqlite3.SQLITE_IOERR: "Look at the disk that its file is on, which may be full, and try again",
+    sqlite3.SQLITE_FULL: "Make room on the disk that its file is on, and try again",
+}
+"""What to do about an error of SQLite in which nothing is lost, and nothing to be restored."""
+
 
 def holds_password(address: str) -> bool:
     """Whether a password stands in the URL of a store."""
@@ -107,8 +116,15 @@ def _answering() -> Iterator[None]:
         cause = getattr(error, "orig", None) or error
         raise StoreUnavailable(
             f"the store of decisions does not answer: {first_line(cause)[:120]}",
-            ADVICE if os.environ.get("AIGC_STORE") else REPAIR,
+            _advice(cause),
         ) from error
+
+
+def _advice(cause: BaseException) -> str:
+    """What to do next. The lowest byte of SQLite's code is what kind of error it is."""
+    kind = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    otherwise = ADVICE if os.environ.get("AIGC_STORE") else REPAIR
+    return ADVICE_BY_CODE.get(kind, otherwise)
 
 
 def database_url(url: str) -> URL:
@@ -121,6 +137,10 @@ def database_url(url: str) -> URL:
     except (ArgumentError, ValueError):
         # Neither the URL nor what is said of it may be shown: it can hold a password.
         raise StoreUnavailable("AIGC_STORE is not the URL of a database", ADVICE) from None
+    if "@" in (parsed.host or ""):
+        # What follows the first @ of such a password is taken for the host, which errors show.
+        what = "AIGC_STORE has more than one @ before its host"
+        raise StoreUnavailable(what, "In a user or a password write %40 instead")
     plain = parsed.drivername in ("postgres", "postgresql")
     return parsed.set(drivername="postgresql+psycopg") if plain else parsed
 

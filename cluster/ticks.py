@@ -37,39 +37,6 @@ LIVE = ("waiting", "running")
 
 
 @dataclass(frozen=True)
-class Start:
-    """The tick that is due at `due` starts at `at`, or as soon as its turn comes until `by`."""
-
-    due: datetime
-    at: datetime
-    by: datetime
-
-
-@dataclass(frozen=True)
-class Closed:
-    """What became of `count` ticks, the first due at `due`, all of them up to `through`."""
-
-    due: datetime
-    through: datetime
-    count: int
-    ending: Ending
-    reason: str
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """Every tick between the former cursor and `cursor` is in `starts` or in `closed`, once.
-
-    `replaced` are the live ticks that have to make room.
-    """
-
-    cursor: datetime
-    starts: tuple[Start, ...] = ()
-    closed: tuple[Closed, ...] = ()
-    replaced: tuple[datetime, ...] = ()
-
-
-@dataclass(frozen=True)
 class Tick:
     """A tick as it is recorded. `due` and the like are in UTC; `definition` is the schedule's when
     the tick was written down. `attempt` counts from 1, and is 0 before the first one; `failures`
@@ -320,47 +287,3 @@ def _queue_up(connection: Connection, backfill: str) -> None:
     if connection.dialect.name == "postgresql":
         asked = text("SELECT pg_advisory_xact_lock(:key)")
         connection.execute(asked, {"key": derive("backfill", backfill)})
-
-
-def rows(
-    workspace: str, schedule: str, definition: str, alone: bool, decided: Decisions
-) -> Sequence[dict[str, object]]:
-    """The rows that decisions become, besides those that are there."""
-    shared = {
-        "workspace": workspace,
-        "schedule": schedule,
-        "definition": definition,
-        "alone": alone,
-        "to_end": False,
-        "told": False,
-        "attempt": 0,
-        "token": 0,
-    }
-    now = milliseconds(decided.cursor)
-    starting = [
-        {
-            "due": milliseconds(start.due),
-            "through": milliseconds(start.due),
-            "count": 1,
-            "state": "waiting",
-            "reason": "",
-            "start_at": milliseconds(start.at),
-            "start_by": milliseconds(start.by),
-            "ended": None,
-        }
-        for start in decided.starts
-    ]
-    ended = [
-        {
-            "due": milliseconds(closed.due),
-            "through": milliseconds(closed.through),
-            "count": closed.count,
-            "state": closed.ending,
-            "reason": closed.reason,
-            "start_at": None,
-            "start_by": None,
-            "ended": now,
-        }
-        for closed in decided.closed
-    ]
-    return [shared | row for row in (*starting, *ended)]

@@ -145,6 +145,8 @@ WANTED = {
     "list": "a list",
 }
 LIMITS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "too_short": lambda context: f"a list of at least {context['min_length']}",
+    "too_long": lambda context: f"a list of at most {context['max_length']}",
     "greater_than": lambda context: f"greater than {context['gt']:g}",
     "greater_than_equal": lambda context: f"at least {context['ge']:g}",
     "less_than": lambda context: f"less than {context['lt']:g}",

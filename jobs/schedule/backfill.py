@@ -8,8 +8,9 @@ from itertools import islice, takewhile
 from typing import Literal
 
 from cluster.backfill import Chosen, Rest
+from cluster.decided import Closed
 from cluster.schedules import Entry
-from cluster.ticks import Closed, Ending, Tick
+from cluster.ticks import Ending, Tick
 from jobs.errors import SpecInvalid, shortened
 from jobs.schedule.definition import Timing, timing_in, timing_of
 from jobs.schedule.zones import zone

@@ -10,8 +10,7 @@ from datetime import timedelta
 
 from cluster.errors import StoreUnavailable
 from cluster.notices import Notice, Notices
-from jobs.schedule.channels import Channel
-from jobs.schedule.deliveries import Undelivered, deliver
+from jobs.schedule.deliveries import Undelivered, addressee, deliver
 
 TRIES = 8
 """With the pauses between them about an hour and a half; then a notice is given up."""
@@ -68,8 +67,8 @@ class Courier:
         return True
 
     def _put_off(self, notice: Notice, error: Undelivered) -> None:
-        channel = Channel.model_validate_json(notice.target).named
-        told = f"{notice.schedule} of {notice.due.isoformat()}: {notice.event} to {channel}"
+        about = f"{notice.schedule} of {notice.due.isoformat()}"
+        told = f"{about}: {notice.event} to {addressee(notice)}"
         if notice.tries >= TRIES:
             self._notices.settle(notice, "given up", error.what)
             self._counted("given up")

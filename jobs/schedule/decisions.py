@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
+from cluster.decided import Closed, Decisions, Start
 from cluster.schedules import Entry
 from cluster.states import State
-from cluster.ticks import Closed, Decisions, Ending, Start, Tick
+from cluster.ticks import Ending, Tick
 from jobs.errors import CANCELLED, DONE, GATES_REFUSED, INTERRUPTED, NOT_FINISHED, SpecInvalid
 from jobs.schedule.definition import Timing, duration, retries_of, timing_of
 

@@ -9,12 +9,16 @@ import hashlib
 import hmac
 import json
 import os
+import signal
 import smtplib
 import ssl
 import subprocess
 import time
+from contextlib import suppress
 from email.message import EmailMessage
 from urllib.parse import unquote
+
+from pydantic import ValidationError
 
 from aigc.errors import FactoryError
 from cluster.notices import Notice
@@ -38,13 +42,24 @@ class Undelivered(FactoryError):
 
 def deliver(notice: Notice) -> None:
     """Send a notice to its channel. Raises Undelivered."""
-    channel = Channel.model_validate_json(notice.target)
+    try:
+        channel = Channel.model_validate_json(notice.target)
+    except ValidationError:
+        # A newer program wrote it down: one of those may come next.
+        raise Undelivered("this program does not know such a channel") from None
     if channel.webhook is not None:
         _post(channel.webhook, notice.body)
     if channel.command is not None:
         _run(channel.command, notice.body)
     if channel.email is not None:
         _mail(channel.email, notice)
+
+
+def addressee(notice: Notice) -> str:
+    """What the channel of a notice is called. Holds no address that may be a secret."""
+    with suppress(ValidationError):
+        return Channel.model_validate_json(notice.target).named
+    return f"channel {notice.channel}"
 
 
 def signature(secret: str, stamp: int, body: bytes) -> str:
@@ -85,20 +100,22 @@ def _post(webhook: Webhook, text: str) -> None:
 
 
 def _run(command: tuple[str, ...], text: str) -> None:
+    null = subprocess.DEVNULL
     try:
-        done = subprocess.run(
-            command,
-            input=text.encode(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=COMMAND_SECONDS,
+        # In a session of its own: Ctrl-C is meant for the engine, and what it starts ends with it.
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=null, stderr=null, start_new_session=True
         )
-    except subprocess.TimeoutExpired:
-        raise Undelivered(f"the command has not ended after {COMMAND_SECONDS} s") from None
     except (OSError, ValueError) as error:
         raise Undelivered(f"the command does not start: {type(error).__name__}") from None
-    if done.returncode:
-        raise Undelivered(f"the command ends with {done.returncode}")
+    with process:
+        try:
+            process.communicate(text.encode(), timeout=COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise Undelivered(f"the command has not ended after {COMMAND_SECONDS} s") from None
+    if process.returncode:
+        raise Undelivered(f"the command ends with {process.returncode}")
 
 
 def _mail(email: Email, notice: Notice) -> None:
@@ -110,7 +127,8 @@ def _mail(email: Email, notice: Notice) -> None:
             if password is not None:
                 server.login(unquote(parts.username or ""), password)
             refused = server.send_message(message)
-    except (OSError, smtplib.SMTPException) as error:
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        # The last of these is a host or a mailbox that cannot be written in ASCII.
         code = f" {error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else ""
         raise Undelivered(f"the mail is not taken: {type(error).__name__}{code}") from None
     if refused:

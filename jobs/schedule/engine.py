@@ -92,7 +92,8 @@ class Engine:
         self._at_most, self._lease = at_most, lease
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._at_work: list[AtWork] = []
-        self._told = ""
+        # What has been told in the last pass that came to its end, and in this one.
+        self._told, self._telling = set[str](), set[str]()
         self._latest: datetime | None = None
         self.failed = 0
 
@@ -149,23 +150,31 @@ class Engine:
         A store that does not answer is asked again, where it is to run for ever. Raises
         StoreUnavailable otherwise.
         """
-        begun = False
+        decides, answers = True, True
         while not halt.is_set():
             try:
-                self.look_after()
-                if forever or not begun:
-                    self.decide()
-                    begun = True
-                self.begin()
-                self._after_pass()
+                self._pass(decides)
+                decides = forever
+                if not answers:
+                    self._say("the store of decisions answers again")
+                answers = True
             except StoreUnavailable as error:
                 if not forever:
                     raise
                 self._tell(str(error))
+                answers = False
+            self._told, self._telling = self._telling, set()
             if not forever and self.is_idle:
                 return
             halt.wait(LOOK_SECONDS)
         self._leave()
+
+    def _pass(self, decides: bool) -> None:
+        self.look_after()
+        if decides:
+            self.decide()
+        self.begin()
+        self._after_pass()
 
     def _leave(self) -> None:
         """Leave the jobs to other engines, at once."""
@@ -226,7 +235,7 @@ class Engine:
         return may_go_on(tick, self._jobs.state(tick), self._schedules.now())
 
     def _tell(self, text: str) -> None:
-        """Say something that would be said at every pass once."""
-        if text != self._told:
-            self._told = text
+        """Say something that would be said at every pass once, and once more when it comes back."""
+        if text not in self._told | self._telling:
             self._say(text)
+        self._telling.add(text)

@@ -85,7 +85,8 @@ class Watch:
 
     def _count(self, tick: Tick) -> None:
         self._ended.labels(tick.state).inc(tick.count)
-        if tick.started is not None:
+        # What is made up for was due long ago, which is no lateness of an engine's.
+        if tick.started is not None and tick.backfill is None:
             self._lateness.observe(max(0.0, (tick.started - tick.due).total_seconds()))
 
 

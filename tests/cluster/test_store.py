@@ -93,6 +93,7 @@ def test_only_a_repaired_write_ahead_log_is_used(workspace: Workspace) -> None:
     [
         "postgresql://aigc:canary@127.0.0.1:1/aigc",
         "postgresql://aigc:canary@host:port:/aigc",
+        "postgresql://aigc:secret@canary@127.0.0.1:1/aigc",
         "canary",
         "sqlite:////nowhere/canary/aigc.db",
     ],

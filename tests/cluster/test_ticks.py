@@ -11,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Connection, select
 
+from cluster.decided import Closed, Decisions, Start
 from cluster.errors import ScheduleExists, ScheduleNotFound
 from cluster.schedules import Decide, Entry, Schedules
 from cluster.store import Store
 from cluster.tables import TICKS
-from cluster.ticks import Closed, Decisions, Start, Tick, Ticks, milliseconds, store_clock
+from cluster.ticks import Tick, Ticks, milliseconds, store_clock
 from cluster.workspace import Workspace
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

@@ -34,8 +34,9 @@ def create(invocation: Invocation, file: Path, replace: bool, output: Output) ->
     from jobs.schedule.definition import load_schedule
 
     asked = load_schedule(file)
-    show_one(shown(_keep(invocation, asked, replace)), output)
-    _say_next(asked)
+    entry = _keep(invocation, asked, replace)
+    show_one(shown(entry), output)
+    _say_next(entry)
 
 
 @click.command()
@@ -65,8 +66,7 @@ def apply(invocation: Invocation, file: Path, yes: bool, dry_run: bool, output: 
         return
     if not yes and sys.stdin.isatty():
         click.confirm("Apply it?", default=True, abort=True, err=True)
-    _keep(invocation, asked, replace=True)
-    _say_next(asked)
+    _say_next(_keep(invocation, asked, replace=True))
 
 
 def _document(invocation: Invocation, name: str) -> str | None:
@@ -93,8 +93,10 @@ def _keep(invocation: Invocation, asked: Schedule, replace: bool) -> Entry:
     )
 
 
-def _say_next(asked: Schedule) -> None:
-    message(f"next  aigc schedule preview {asked.name}")
+def _say_next(entry: Entry) -> None:
+    if entry.next_due is None:
+        message(f"{entry.name} is never due any more: see its cron and its end")
+    message(f"next  aigc schedule preview {entry.name}")
     message("next  aigc schedule serve")
 
 

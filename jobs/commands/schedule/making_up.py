@@ -72,6 +72,8 @@ def backfill(
     schedules, _ = named(invocation, name)
     timing = timing_of(schedules.find(name))
     first, last = _bound("--from", since, timing, False), _bound("--to", until, timing, True)
+    if last < first:
+        raise click.BadParameter(f"must not be before --from, {since}", param_hint="--to")
     workspace = invocation.open()
     backfills = Backfills(Store.of(workspace), str(workspace.root))
     choose = partial(chosen, since=first, until=last, reprocess=reprocess, reverse=reverse)

@@ -44,7 +44,7 @@ def named(invocation: Invocation, name: str) -> tuple[Schedules, Ticks]:
 
     if (opened := look(invocation)) is None:
         raise ScheduleNotFound(
-            f"there is no schedule {name!r}", "Make one with: aigc schedule create FILE"
+            f"there is no schedule {name[:64]!r}", "Make one with: aigc schedule create FILE"
         )
     opened[0].find(name)
     return opened

@@ -101,6 +101,9 @@ def _run(
 
     workspace, halt = invocation.open(), threading.Event()
     schedules, ticks = kept(workspace)
+    if not schedules.all():
+        # Whoever mistypes the workspace would learn it by the nights that are not there.
+        message(f"there are no schedules in {workspace.root}; aigc schedule apply FILE makes one")
     notices = outbox(workspace)
     watch = Watch(notices)
     courier = Courier(notices, message, watch.sent)

@@ -26,6 +26,12 @@ class Asking:
         return check_schedule(Source("nightly.yaml", data, {}))
 
 
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of the time of an engine that runs in this process would be pauses between passes."""
+    monkeypatch.setattr("jobs.schedule.engine.LOOK_SECONDS", 0.02)
+
+
 @pytest.fixture(scope="session")
 def asking() -> Asking:
     return Asking()

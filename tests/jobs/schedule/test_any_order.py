@@ -21,9 +21,10 @@ from hypothesis.stateful import (
 )
 
 from cluster.backfill import Backfills
+from cluster.decided import Decisions
 from cluster.schedules import Schedules
 from cluster.store import Store
-from cluster.ticks import Decisions, Tick, Ticks
+from cluster.ticks import Tick, Ticks
 from jobs.schedule.backfill import chosen
 from jobs.schedule.decisions import pass_over, set_aside
 from jobs.schedule.definition import Schedule, check_schedule

@@ -101,7 +101,9 @@ def test_mistakes_end_with_2_and_keep_nothing(
     assert not (root / "aigc.db").exists()
 
 
-@pytest.mark.parametrize("command", ["show", "pause", "resume", "trigger", "delete", "preview"])
+@pytest.mark.parametrize(
+    "command", ["show", "pause", "resume", "trigger", "delete", "preview", "history"]
+)
 def test_what_is_not_there_ends_with_102_and_makes_nothing(root: Path, command: str) -> None:
     assert main(["schedule", command, "other"]) == 102
     assert not (root / "aigc.db").exists()
@@ -110,6 +112,39 @@ def test_what_is_not_there_ends_with_102_and_makes_nothing(root: Path, command: 
 def test_without_schedules_the_lists_are_empty(root: Path, printed: Any) -> None:
     assert [printed(command) for command in ("list", "history", "check")] == [[], [], []]
     assert not (root / "aigc.db").exists()
+
+
+def test_what_is_mistyped_is_not_passed_over(
+    root: Path, printed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["schedule", "tick", "--on", "here"]) == 0
+    assert f"there are no schedules in {root}" in capsys.readouterr().err
+    file = tmp_path / "over.yaml"
+    over = {**read(SHIPPED).data, "end": "2020-01-01"}
+    file.write_text(written(over))
+    assert main(["schedule", "create", str(file)]) == 0
+    assert "nightly-digits is never due any more" in capsys.readouterr().err
+    assert main(["schedule", "history", "nightly-digit"]) == 102
+    assert main(["schedule", "history", "nightly-digits"]) == 0
+    backwards = ["--from", "2026-01-02", "--to", "2026-01-01"]
+    capsys.readouterr()
+    assert main(["schedule", "backfill", "nightly-digits", *backwards]) == 2
+    assert "--to: must not be before --from, 2026-01-02" in capsys.readouterr().err
+    assert main(["schedule", "tick", "--on", "here"]) == 0
+    assert "no schedules" not in capsys.readouterr().err
+
+
+def test_the_history_fits_on_a_line_up_to_its_reason(
+    printed: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed("create", str(SHIPPED))
+    printed("trigger", "nightly-digits")
+    assert main(["schedule", "history", "nightly-digits"]) == 0
+    titles, line = capsys.readouterr().out.splitlines()
+    assert titles.index("REASON") < 80
+    assert "triggered by" in line
+    (tick,) = printed("history", "nightly-digits")
+    assert tick.keys() >= {"started", "ended", "owner", "through", "backfill", "reason"}
 
 
 def test_a_pause_skips_and_resuming_fires_nothing_old(root: Path, printed: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.ticks import Decisions
+from cluster.decided import Decisions
 from jobs.schedule.decisions import MAX_ROWS, account, due
 from jobs.schedule.definition import Schedule
 

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import select
 import ssl
 import sys
 import threading
@@ -24,7 +25,7 @@ from servers import Postgres, free_port
 from sqlalchemy import Connection
 from trivial import Trivial, dying
 
-from cluster.notices import Notices
+from cluster.notices import Notice, Notices
 from cluster.schedules import Schedules
 from cluster.store import Store
 from cluster.tables import TICKS
@@ -32,6 +33,7 @@ from cluster.ticks import Ticks
 from cluster.workspace import Workspace
 from jobs.errors import SpecInvalid
 from jobs.schedule import courier as courier_module
+from jobs.schedule import deliveries
 from jobs.schedule.courier import TRIES, Courier, pause_after
 from jobs.schedule.deliveries import signature
 from jobs.schedule.engine import Engine
@@ -298,6 +300,42 @@ def test_a_command_reads_the_notice(
     ]
 
 
+def test_a_command_that_hangs_is_ended_with_all_that_it_has_started(
+    installation: Installation, asking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "COMMAND_SECONDS", 1)
+    os.mkfifo(tmp_path / "held")
+    held = os.open(tmp_path / "held", os.O_RDONLY | os.O_NONBLOCK)
+    script = f"exec 3> {tmp_path / 'held'}; sleep 600 & wait"
+    installation.keep(asking("0 * * * *", "UTC", notify=[{"command": ["sh", "-c", script]}]))
+    installation.an_hour_later(100)
+    installation.send()
+    ((_, state, reason),) = installation.notices.states()
+    assert (state, reason) == ("waiting", "the command has not ended after 1 s")
+    # It can be read from, to its end, when nobody is left who could write.
+    assert select.select([held], [], [], 10)[0] == [held]
+    os.close(held)
+
+
+def test_what_cannot_be_sent_at_all_costs_only_itself(
+    installation: Installation, receiver: Receiver, asking: Any
+) -> None:
+    """A host that no name server can be asked for, and a channel of a newer program."""
+    nowhere = {"server": "smtp://a..b", "sender": "a@b.c", "to": ["a@b.c"]}
+    installation.keep(asking("0 * * * *", "UTC", notify=[{"email": nowhere}, hook(receiver)]))
+    installation.an_hour_later(100)
+    newer = Notice("nightly", NOON, "failed", 0, '{"fax": {"number": 7}}', "{}")
+    with installation.store.transaction() as connection:
+        installation.notices._add(connection, [newer])
+    installation.send()
+    assert receiver.events == ["failed"]
+    reasons = {reason for _, state, reason in installation.notices.states() if state == "waiting"}
+    assert reasons == {
+        "the mail is not taken: UnicodeError",
+        "this program does not know such a channel",
+    }
+
+
 class Mailbox:
     """Keeps the mails that a server takes."""
 
@@ -401,7 +439,7 @@ def test_no_secret_is_in_the_store_or_in_what_is_said(
     [
         ({}, "must have one of webhook, command and email"),
         ({"command": ["a"], "on": ["faild"]}, "must be one of"),
-        ({"command": []}, "command"),
+        ({"command": []}, "notify[0].command: must be a list of at least 1 (got [])"),
         ({"webhook": {"url": "ftp://x/", "secret": "S"}}, "must begin with https:// or http://"),
         ({"webhook": {"url": "https://u:canary@x/", "secret": "S"}}, "must hold no password"),
         (

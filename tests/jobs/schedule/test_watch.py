@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -17,15 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from trivial import Trivial
 
+from cluster.backfill import Backfills
 from cluster.notices import Notices
 from cluster.schedules import Schedules
 from cluster.store import Store
 from cluster.tables import SCHEDULES
 from cluster.ticks import Ticks, milliseconds
 from cluster.workspace import Workspace
+from jobs.schedule.backfill import chosen
 from jobs.schedule.decisions import set_aside
 from jobs.schedule.engine import Engine
 from jobs.schedule.watch import WELL_SECONDS, Watch, answering, standing
@@ -103,6 +107,7 @@ def test_serve_answers_until_it_is_told_to_end(tmp_path: Path, asking: Any) -> N
     ) as process:
         try:
             assert process.stderr is not None
+            assert "there are no schedules in" in process.stderr.readline()
             told = re.match(r"http://(127\.0\.0\.1:\d+)/healthz", process.stderr.readline())
             assert told is not None
             assert get(f"{told[1]}/healthz")[0] == 200
@@ -111,6 +116,28 @@ def test_serve_answers_until_it_is_told_to_end(tmp_path: Path, asking: Any) -> N
             assert process.wait() == 0
         finally:
             process.kill()
+
+
+def test_what_is_made_up_for_counts_and_is_not_late(
+    tmp_path: Path, asking: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIGC_STORE", raising=False)
+    store = Store.of(Workspace.at(tmp_path / "workspace"))
+    schedules, ticks, watch = (
+        Schedules(store, "here"),
+        Ticks(store, "here"),
+        Watch(Notices(store, "here")),
+    )
+    made = asking("0 * * * *", "UTC")
+    schedules.create("nightly", made.as_document(), True, made.next_after)
+    first, last = schedules.now() - timedelta(hours=2), schedules.now()
+    choose = functools.partial(chosen, since=first, until=last, reprocess="none")
+    asked = Backfills(store, "here").ask("nightly", first, last, choose, 1, "by me").ticks
+    engine = Engine(schedules, ticks, Trivial(tmp_path), print, after_pass=watch.after_pass)
+    engine.run(threading.Event(), forever=False)
+    found = figures(generate_latest(watch.registry).decode())
+    assert found["aigc_schedule_ticks_total backfilled"] == len(asked) == 2
+    assert found["aigc_schedule_lateness_seconds_count"] == 0
 
 
 def test_a_schedule_that_nobody_has_looked_at_is_a_figure(
