@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import io
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,20 +33,21 @@ from jobs.report import (
     ModelOrigin,
     Pair,
     Passage,
-    Picture,
     Rejected,
     Report,
     ShardEntry,
     Sheet,
     TrainingData,
+    contact_sheet,
+    extremes,
+    shown,
 )
-from jobs.report.content import Shown
 from jobs.submission import Attempt
 
 if TYPE_CHECKING:
     from jobs.generation import Judged, Work
 
-REJECTED, PAIRS, PASSAGES = 20, 12, 12
+REJECTED, PAIRS, PASSAGES, FARTHEST = 20, 12, 12, 30
 """So many of each are shown."""
 
 RULES = {
@@ -138,33 +138,33 @@ def _aigc(attempt: Attempt) -> str:
 
 
 def _sheets(attempt: Attempt, dataset: Dataset) -> list[Sheet]:
-    """What was made, and beside it what is real."""
+    """What was made, and beside it what is real; and where they differ most."""
     made = _sheet(
         dataset, GENERATED, "Generated", "The first samples of the plan, a class a column"
     )
     if attempt.submission.dataset is None:
         return [made]
     caption = "Records that the model has never seen, a class a column"
-    return [made, _sheet(attempt.dataset, "test", "Held-out data", caption)]
+    real = _sheet(attempt.dataset, "test", "Held-out data", caption)
+    return [made, real, *_farthest(dataset)]
 
 
 def _sheet(dataset: Dataset, split: str, title: str, caption: str) -> Sheet:
     records = in_class_columns(dataset.records(split), SHEET_RECORDS)
-    picture = _picture(records.stored, dataset.manifest.layout)
-    return Sheet(title, caption, picture.png, picture.width, picture.height)
+    return contact_sheet(records.stored, dataset.manifest.layout, title, caption)
 
 
-def _picture(stored: Tensor, layout: Layout) -> Picture:
-    drawn = modality(layout.modality).sheet(stored, columns=min(10, len(stored)))
-    png = io.BytesIO()
-    drawn.save(png, "PNG", optimize=True)
-    return Picture(png.getvalue(), drawn.width, drawn.height)
-
-
-def _shown(stored: Tensor, layout: Layout) -> Shown:
-    """One record (*shape) as a person sees it."""
-    one = stored.unsqueeze(0)
-    return next(texts(one)) if layout.modality == "text" else _picture(one, layout)
+def _farthest(dataset: Dataset) -> Iterator[Sheet]:
+    """The samples that are least like any training record, if they were compared."""
+    if DISTANCE not in dataset.manifest.columns:
+        return
+    batches = dataset.read(GENERATED, [DISTANCE])
+    distances = torch.cat([torch.tensor(batch.column(0).to_pylist()) for batch in batches])
+    _, worst = extremes(distances, FARTHEST)
+    if len(worst):
+        stored = dataset.records(GENERATED).stored[worst.flip(0)]
+        title, caption = "Farthest from the training data", "The least like any record, by features"
+        yield contact_sheet(stored, dataset.manifest.layout, title, caption)
 
 
 def _funnel(plan: Plan, screened: Screened) -> Funnel:
@@ -186,7 +186,7 @@ def _rejected(plan: Plan, screened: Screened) -> Iterator[Rejected]:
         return
     stored = _stored(screened.rejected(REJECTED), plan.layout)
     for each, record in zip(rejected, stored, strict=True):
-        yield Rejected(each.sample, each.attempt, each.reason, _shown(record, plan.layout))
+        yield Rejected(each.sample, each.attempt, each.reason, shown(record, plan.layout))
 
 
 def _copying(attempt: Attempt, plan: Plan, dataset: Dataset, screened: Screened) -> Copying | None:
@@ -209,9 +209,8 @@ def _pairs(attempt: Attempt, plan: Plan, dataset: Dataset) -> Iterator[Pair]:
     nearest = heapq.nsmallest(PAIRS, _rows(batches, plan.layout), key=lambda row: row[:2])
     training = attempt.dataset.records("train").stored
     for distance, sample, neighbour, stored in nearest:
-        record = _shown(training[neighbour], plan.layout)
-        shown = _shown(stored, plan.layout)
-        yield Pair(sample, neighbour, distance, False, shown, record)
+        pair = (shown(each, plan.layout) for each in (stored, training[neighbour]))
+        yield Pair(sample, neighbour, distance, False, *pair)
 
 
 def _rows(
