@@ -9,6 +9,8 @@ from typing import Literal
 
 from cluster.schedules import Entry
 from cluster.ticks import Tick
+from jobs.errors import SpecInvalid
+from jobs.schedule.definition import timing_of
 
 GRACE = timedelta(minutes=10)
 """So late may an engine be, that is called every few minutes."""
@@ -38,8 +40,15 @@ def findings(
 def _unlooked(entries: Sequence[Entry], now: datetime) -> Iterator[Finding]:
     for entry in entries:
         if entry.next_due is not None and entry.next_due < now - GRACE:
-            reason = "no engine has looked since: run aigc schedule serve, or tick"
-            yield Finding(entry.name, entry.next_due, "unaccounted", reason)
+            yield Finding(entry.name, entry.next_due, "unaccounted", _why_unlooked(entry))
+
+
+def _why_unlooked(entry: Entry) -> str:
+    try:
+        timing_of(entry)
+    except SpecInvalid:
+        return f"it can no longer be read: see aigc schedule show {entry.name}"
+    return "no engine has looked since: run aigc schedule serve, or tick"
 
 
 def _late(ticks: Sequence[Tick], now: datetime) -> Iterator[Finding]:

@@ -75,7 +75,8 @@ class AtWork:
 
 class Engine:
     """One engine. `at_most` jobs are at work at a time; `say` is told what a person may want to
-    know, and `after_pass` is called after every pass that went well."""
+    know, and `after_pass` is called after every pass that went well. `failed` and `left` count its
+    ticks that have failed, and those whose jobs it has left to others."""
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class Engine:
         # What has been told in the last pass that came to its end, and in this one.
         self._told, self._telling = set[str](), set[str]()
         self._latest: datetime | None = None
-        self.failed = 0
+        self.failed, self.left = 0, 0
 
     @property
     def is_idle(self) -> bool:
@@ -183,6 +184,7 @@ class Engine:
             with suppress(StoreUnavailable):
                 self._ticks.release(each.tick)
             self._say(f"{each.tick.schedule}: its job goes on, and the next engine looks after it")
+        self.left = len(self._at_work)
         self._at_work.clear()
 
     def _keep(self, each: AtWork) -> bool:

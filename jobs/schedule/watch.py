@@ -122,10 +122,14 @@ def answering(
     class Answer(BaseHTTPRequestHandler):
         timeout = 10
 
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
-            if self.path == "/healthz":
+            path = self.path.partition("?")[0]
+            if path == "/healthz":
                 self._health()
-            elif self.path == "/metrics":
+            elif path == "/metrics":
                 self._metrics()
             else:
                 self._answer(404, "text/plain", b"there are /healthz and /metrics\n")
@@ -148,7 +152,8 @@ def answering(
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command == "GET":
+                self.wfile.write(body)
 
         def log_message(self, format: str, *arguments: object) -> None:
             """Not a word: it would be one every few seconds."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from cluster.schedules import Schedules
     from cluster.ticks import Ticks
+    from jobs.schedule.engine import Engine
     from jobs.schedule.watch import Watch
 
 AT_ONCE_SECONDS, PASS_SECONDS = 2.0, 30.0
@@ -44,12 +45,16 @@ def engine_options(command: F) -> F:
 def tick(context: click.Context, place: str, insecure: bool, at_most: int) -> None:
     """Do one pass: start what is due, and look after it to its end. For cron or a CronJob.
 
-    Any number of these, and of `serve`, may run at once.
+    Any number of these, and of `serve`, may run at once. Ends with 100 if one has failed, and with
+    101 if it was told to end before they had: they go on.
     """
-    from jobs.errors import FAILED
+    from jobs.errors import FAILED, NOT_FINISHED
 
-    if _run(context.obj, place, insecure, at_most, forever=False):
+    engine = _run(context.obj, place, insecure, at_most, forever=False)
+    if engine.failed:
         context.exit(FAILED)
+    if engine.left:
+        context.exit(NOT_FINISHED)
 
 
 class _Address(click.ParamType[tuple[str, int]]):
@@ -90,8 +95,8 @@ def _run(
     at_most: int,
     forever: bool,
     health: tuple[str, int] | None = None,
-) -> int:
-    """Run an engine until SIGTERM or Ctrl-C; returns how many ticks have failed."""
+) -> Engine:
+    """Run an engine until SIGTERM or Ctrl-C, or one pass of it."""
     import threading
 
     from jobs.schedule.courier import Courier
@@ -116,7 +121,7 @@ def _run(
         courier.start()
         engine.run(halt, forever)
         courier.finish(AT_ONCE_SECONDS if forever else PASS_SECONDS)
-    return engine.failed
+    return engine
 
 
 @contextmanager

@@ -92,3 +92,16 @@ def test_a_preview_of_what_is_overdue_and_of_what_is_paused(
     capsys.readouterr()
     assert main(["schedule", "preview", NAME]) == 0
     assert f"{NAME} is paused: these start if it is resumed now" in capsys.readouterr().err
+
+
+def test_a_schedule_that_can_no_longer_be_read_is_not_blamed_on_engines(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ago(workspace, SCHEDULES, 60 * MINUTE, "cursor", "next_due")
+    with Store.of(workspace).transaction() as connection:
+        connection.execute(SCHEDULES.update().values(definition="corn: x\n"))
+    capsys.readouterr()
+    assert main(["schedule", "check", "-o", "json"]) == 106
+    (found,) = json.loads(capsys.readouterr().out)
+    said = f"it can no longer be read: see aigc schedule show {NAME}"
+    assert (found["what"], found["reason"]) == ("unaccounted", said)

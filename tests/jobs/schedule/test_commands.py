@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -196,6 +199,23 @@ def test_a_job_that_cannot_be_submitted_fails_with_its_reason(
     assert "gone" in tick["reason"]
     (folder,) = (root / "schedules" / "nightly").iterdir()
     assert read(folder / "job.yaml").data["due"] == due
+
+
+def test_a_pass_that_is_told_to_end_leaves_its_jobs_and_says_so(
+    root: Path, printed: Any, tmp_path: Path
+) -> None:
+    printed("create", str(SHIPPED))
+    printed("trigger", "nightly-digits")
+    command = [sys.executable, "-m", "jobs", "schedule", "tick", "--on", "here"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().endswith("attempt 1\n")
+        process.send_signal(signal.SIGTERM)
+        assert "its job goes on, and the next engine looks after it" in process.stderr.read()
+        assert process.wait() == 101
+    (tick,) = printed("history")
+    assert tick["state"] == "running"
+    assert main(["schedule", "tick", "--on", "here"]) == 100
 
 
 def test_a_backfill_is_shown_asked_for_and_run(

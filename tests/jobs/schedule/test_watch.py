@@ -81,6 +81,10 @@ def test_health_and_figures(tmp_path: Path, asking: Any, monkeypatch: pytest.Mon
         code, said = get(f"{host}:{port}/healthz")
         assert (code, json.loads(said)["status"]) == (503, "no pass went well")
         assert get(f"{host}:{port}/other")[0] == 404
+        assert get(f"{host}:{port}/healthz?probe=1")[0] == 503
+        asked = urllib.request.Request(f"http://{host}:{port}/metrics", method="HEAD")
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            assert (answer.status, answer.read()) == (200, b"")
     expected = {
         "aigc_schedule_ticks_total ran": 1,
         "aigc_schedule_ticks_total skipped": 1,
