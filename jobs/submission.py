@@ -32,9 +32,10 @@ from cluster.submissions import KIND_TAG, RERUN_TAG, STEPS_TAG
 from cluster.tails import whole
 from cluster.workspace import RunFolder
 from jobs.errors import FieldPath, SpecInvalid
+from jobs.sections import Data
 from jobs.session import Planning, Session
 from jobs.source import Source
-from jobs.spec import Data, Evaluate, Generate, Spec, Train, as_document
+from jobs.spec import Evaluate, Generate, Spec, Train, as_document
 
 LOGS = "logs"
 """The folder of a run's artifacts that holds its logs."""

@@ -26,7 +26,8 @@ from cluster.training import TrainingRequest, train_worker
 from jobs.evaluation import cause_of, evaluate, record, tabulate
 from jobs.preemption import stoppable
 from jobs.progress import Progress
-from jobs.spec import Registry, Train
+from jobs.sections import Registry
+from jobs.spec import Train
 from jobs.submission import Attempt, Outcome
 
 

@@ -22,8 +22,9 @@ from jobs.schedule.channels import Channel
 from jobs.schedule.cron import parse_cron
 from jobs.schedule.timetable import Timetable
 from jobs.schedule.zones import zone
+from jobs.sections import Name
 from jobs.source import Source, parse, parse_kept, read, written
-from jobs.spec import Name, Spec
+from jobs.spec import Spec
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST = timedelta(days=7)
