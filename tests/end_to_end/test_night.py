@@ -96,7 +96,7 @@ def test_each_ray_worker_has_its_log_in_the_run(local: Path) -> None:
     for rank in range(2):
         assert f"worker {rank} of 2 on cpu" in (folder / f"worker-{rank}.log").read_text()
     (log,) = local.glob("runs/tiny-generate-*/logs/generation.log")
-    made = re.findall(r"INFO generation cluster.generation: made (\S+),", log.read_text())
+    made = re.findall(r"INFO generation cluster.generation: made (\S+) of", log.read_text())
     assert sorted(made) == [f"shards/generated-{shard:05d}.parquet" for shard in range(3)]
 
 

@@ -63,7 +63,7 @@ def submit(workspace: Path, name: str, *changes: str) -> Said:
 
 
 def on_disk(workspace: Path, name: str) -> dict[str, bytes]:
-    (folder,) = (workspace / "datasets" / name).iterdir()
+    (folder,) = (each for each in (workspace / "datasets" / name).iterdir() if each.is_dir())
     hidden = (path for path in folder.rglob("[!.]*") if path.is_file())
     return {path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in hidden}
 
