@@ -10,7 +10,9 @@ import pytest
 import aigc.errors
 import cluster.errors
 from aigc.errors import FactoryError
+from cluster.errors import HandoverUnsettled, HeadUnavailable
 from jobs.errors import Problem, SpecInvalid, dotted, exit_code, shortened
+from jobs.schedule.decisions import FINAL
 
 CODES = {
     "FactoryError": 100,
@@ -107,3 +109,9 @@ def test_the_error_survives_pickling() -> None:
     assert error.problems == (PROBLEM, PROBLEM)
     assert error.what == "the spec has 2 mistakes"
     assert str(error) == f"{PROBLEM}\n{PROBLEM}"
+
+
+def test_a_head_that_is_silent_is_asked_again_by_a_schedule() -> None:
+    """It may be starting again: a night must not be lost to that."""
+    for kind in (HeadUnavailable, HandoverUnsettled):
+        assert exit_code(kind("nobody answers", "Check the address")) not in FINAL
