@@ -29,7 +29,7 @@ from aigc.models.classifier import Classifier
 from aigc.models.contract import Model
 from aigc.training.tensors import require_whole
 from cluster.code import require_same_code
-from cluster.commits import attempt_in, commit
+from cluster.commits import attempt_in, commit, is_committed
 from cluster.logs import logged
 from cluster.places import Mapper
 from cluster.resources import Resources
@@ -102,8 +102,7 @@ def make_candidates(request: CandidatesRequest) -> int:
     If another process was first, its file stands. Raises ArtifactCorrupt, WorkspaceUnwritable.
     """
     require_same_code(request.plan.code)
-    if not _is_whole(request.target, len(request.samples)):
-        request.target.unlink(missing_ok=True)
+    if not is_committed(request.target, lambda: _is_whole(request.target, len(request.samples))):
         model, judges = request.model.load(), request.judges.load()
         table = shard_table(model, request.plan, request.samples, request.attempt)
         table = scored(table, request.plan.layout, *judges)

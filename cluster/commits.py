@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aigc.data.files import fsync, unwritable
@@ -23,6 +23,24 @@ def attempt_in(attempts: Path) -> Iterator[Path]:
         raise unwritable(folder, error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_committed(file: Path, is_whole: Callable[[], bool]) -> bool:
+    """Whether a file is there and whole; what a crash has left broken of it is removed.
+
+    Only the very file that was judged is: one that another attempt has committed since stands, also
+    where this one was stopped for hours in between.
+    """
+    try:
+        judged = file.stat().st_ino
+    except FileNotFoundError:
+        return False
+    if is_whole():
+        return True
+    with suppress(FileNotFoundError):
+        if file.stat().st_ino == judged:
+            file.unlink()
+    return False
 
 
 def commit(finished: Path, committed: Path) -> None:

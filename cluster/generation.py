@@ -29,7 +29,7 @@ from aigc.generation.sampling import shard_table
 from aigc.modalities import modality
 from cluster.candidates import Candidates, Chosen, Judges, ModelAt, Screened
 from cluster.code import require_same_code
-from cluster.commits import attempt_in, commit
+from cluster.commits import attempt_in, commit, is_committed
 from cluster.logs import logged
 from cluster.places import Mapper
 from cluster.resources import Resources
@@ -73,8 +73,7 @@ def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
     require_same_code(request.plan.code)
     path = f"shards/{GENERATED}-{request.number:05d}.parquet"
     committed = request.target / path
-    if not _is_whole(request.target, path, request):
-        committed.unlink(missing_ok=True)
+    if not is_committed(committed, lambda: _is_whole(request.target, path, request)):
         with attempt_in(request.attempts) as attempt:
             write_shard(attempt, path, GENERATED, finished(request.table(), request.plan))
             commit(attempt / path, committed)
@@ -83,9 +82,7 @@ def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
 
 
 def _is_whole(target: Path, path: str, request: ShardRequest) -> bool:
-    """Whether the shard is there already and can be read: what a crash or a copy left may not."""
-    if not (target / path).exists():
-        return False
+    """Whether the shard can be read: what a crash or a copy left may not."""
     try:
         shard = shard_of(target, path, GENERATED)
         reader = ShardReader(Location(target.as_uri()), shard, _columns(request.plan))
@@ -125,7 +122,7 @@ class Generation:
     @classmethod
     def pinned(cls, plan: Plan, workspace: Workspace, run: RunFolder) -> Generation:
         """The generation of that plan, or of the one that an earlier attempt has written down where
-        nothing has changed since but what samples are compared with. Raises DataError."""
+        nothing has changed since but which nights there are to compare with. Raises DataError."""
         put_if_absent(run.plan, plan.model_dump_json(indent=2) + "\n")
         try:
             first = Plan.model_validate_json(run.plan.read_bytes())
@@ -134,9 +131,12 @@ class Generation:
                 f"{run.plan} is no plan: {error.errors()[0]['msg']}",
                 "Remove it, and submit the spec again",
             ) from error
-        if first.model_copy(update={"screening": plan.screening}) == plan:
+        screening = plan.screening
+        if screening is not None and first.screening is not None:
+            screening = screening.model_copy(update={"earlier": first.screening.earlier})
+        if plan.model_copy(update={"screening": screening}) == first:
             return cls(first, workspace, run)
-        # Of other code, whose samples may be others: it is another dataset.
+        # Of other code, or compared with another memory: its samples may be others.
         write_text(run.plan, plan.model_dump_json(indent=2) + "\n")
         return cls(plan, workspace, run)
 
@@ -220,6 +220,13 @@ def check_samples(dataset: Dataset) -> dict[str, float]:
         "duplicate": 1 - different / len(stored),
         **dataset.manifest.source.get("screening", {}),
     }
+
+
+def forget_candidates(run: RunFolder) -> None:
+    """Remove what samples were chosen from and compared with: a night's worth of disk, and all of
+    it can be made again."""
+    for folder in (run.candidates, run.memory):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish_checked(dataset: Dataset) -> None:

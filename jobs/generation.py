@@ -17,7 +17,13 @@ from cluster.champions import Champions
 from cluster.code import code_digest
 from cluster.errors import GateRefused, TrackingUnavailable
 from cluster.evaluation import Evaluation
-from cluster.generation import Generation, check_samples, publish_checked, quarantine
+from cluster.generation import (
+    Generation,
+    check_samples,
+    forget_candidates,
+    publish_checked,
+    quarantine,
+)
 from cluster.judgement import Gates, Verdict, judge
 from cluster.meter import Meter, Usage, metered
 from cluster.metered import Metered
@@ -116,6 +122,7 @@ def _made(work: Work, artifact: Artifact, screen: Screen, generation: Generation
         attempt.tracked.figures(report.economics.figures(), "economics")
     _decide(work, judged)
     write_index(attempt.session.workspace.datasets, generation.plan.dataset)
+    forget_candidates(attempt.run)
     return judged
 
 

@@ -21,6 +21,7 @@ from aigc.models.artifact import save_model
 from aigc.models.gan import GANConfig
 from cluster.candidates import Judges
 from cluster.code import code_digest
+from cluster.commits import commit, is_committed
 from cluster.generation import Generation, publish_checked
 from cluster.places import Here
 from cluster.resources import Resources
@@ -135,3 +136,28 @@ def test_candidates_that_a_crash_left_broken_are_made_again(
     for shard in whole.manifest.shards:
         (whole.folder / shard.path).unlink()
     assert made(generation).manifest.shards == whole.manifest.shards
+
+
+def test_another_memory_is_another_plan(workspace: Workspace) -> None:
+    """What samples were compared with is what the plan says."""
+    first = planned(workspace, "night", Screening(budget=5, memory="a" * 64))
+    other = planned(workspace, "night", Screening(budget=5, memory="b" * 64))
+    assert other.plan.screening is not None
+    assert other.plan.screening.memory == "b" * 64
+    assert other.plan.version != first.plan.version
+
+
+def test_a_late_attempt_removes_nothing_that_was_committed_meanwhile(tmp_path: Path) -> None:
+    file, finished = tmp_path / "committed", tmp_path / "finished"
+    file.write_text("broken")
+    finished.write_text("whole")
+
+    def stopped_for_hours() -> bool:
+        file.unlink()
+        commit(finished, file)
+        return False
+
+    assert not is_committed(file, stopped_for_hours)
+    assert file.read_text() == "whole"
+    assert not is_committed(file, lambda: False)
+    assert not file.exists()

@@ -107,6 +107,9 @@ def test_every_shipped_generation_makes_a_dataset(path: Path, champion: Session)
     assert report["copying"]["checked"] == report["funnel"]["made"] >= count
     assert len(report["copying"]["pairs"]) == 12
     assert report["economics"]["cpu_hours"] > 0
+    run = champion.workspace.run(outcome["submission"])
+    assert not run.candidates.exists()
+    assert not run.memory.exists()
     assert (Path(outcome["report"]).parents[1] / "index.html").exists()
 
 
