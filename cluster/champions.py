@@ -18,7 +18,7 @@ from aigc.training.tensors import require_whole
 from cluster.aliases import CHAMPION
 from cluster.registry import ModelVersion
 from cluster.tails import whole
-from cluster.workspace import Workspace
+from cluster.workspace import Workspace, exclusive
 
 VERSION = "champion.json"
 
@@ -34,12 +34,14 @@ class Champions:
 
         Those of the champion before are removed. Raises WorkspaceUnwritable.
         """
-        if CHAMPION not in version.aliases:
-            return
+        if CHAMPION in version.aliases:
+            with exclusive(self._folder(version.name) / ".lock"):
+                self._keep(version, fetched)
+
+    def _keep(self, version: ModelVersion, fetched: Path) -> None:
         folder = self._folder(version.name)
         target, partial = folder / version.digest, folder / f".{version.digest}.partial"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             if not _is_whole(target):
                 for path in (target, partial):
                     shutil.rmtree(path, ignore_errors=True)
