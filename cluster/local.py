@@ -20,10 +20,13 @@ _TOKEN = secrets.token_hex(32)
 _ALONE = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_enable_metrics_collection": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_task_events_report_interval_ms": "0",
+    # Its search for new files, ten times a second otherwise.
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
 }
-"""No machine is announced to go, and nobody reads the figures of this Ray: what collects them would
-take turns with the workers on their cores."""
+"""No machine is announced to go, and nobody reads the figures and logs of this Ray: what collects
+them would take turns with the workers on their cores."""
 
 
 class LocalRay(OnRay):
