@@ -120,6 +120,7 @@ def remembering(dataset: Dataset, records: int, figures: Figures, goals: Goals) 
             many(digits, records),
             memory.records.features[torch.arange(records) % len(digits)],
             memory.records.limits,
+            memory.records.moved,
         ),
     )
     large.nearest(digits[:1], extractor)

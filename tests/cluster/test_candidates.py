@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,7 +20,7 @@ from aigc.layout import Layout
 from aigc.models import build
 from aigc.models.artifact import save_model
 from aigc.models.gan import GANConfig
-from cluster.candidates import Judges
+from cluster.candidates import Chosen, Judges
 from cluster.code import code_digest
 from cluster.commits import commit, is_committed
 from cluster.generation import Generation, publish_checked
@@ -136,6 +137,26 @@ def test_candidates_that_a_crash_left_broken_are_made_again(
     for shard in whole.manifest.shards:
         (whole.folder / shard.path).unlink()
     assert made(generation).manifest.shards == whole.manifest.shards
+
+
+def test_of_each_sample_the_accepted_attempt_is_taken_in_the_order_of_the_samples(
+    tmp_path: Path,
+) -> None:
+    kinds = {"sample": pa.int64(), "attempt": pa.int32(), "blank": pa.bool_(), "copied": pa.bool_()}
+    files = (tmp_path / "01-00000.parquet", tmp_path / "00-00000.parquet")
+    for file, attempt, samples in ((files[0], 1, [4, 7]), (files[1], 0, [3, 4, 5, 6, 7])):
+        rows = [(sample, attempt, False, False) for sample in samples]
+        columns = [
+            pa.array(each, kind)
+            for each, kind in zip(zip(*rows, strict=True), kinds.values(), strict=True)
+        ]
+        pq.write_table(pa.table(columns, names=list(kinds)), file)
+
+    table = Chosen({7: 1, 3: 0, 4: 1, 6: 0}, files).table()
+
+    assert table.column("sample").to_pylist() == [3, 4, 6, 7]
+    assert table.column("attempt").to_pylist() == [0, 1, 0, 1]
+    assert table.column_names == ["sample", "attempt"]
 
 
 def test_another_memory_is_another_plan(workspace: Workspace) -> None:

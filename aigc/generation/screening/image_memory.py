@@ -6,6 +6,8 @@ closely: what is left of the sample when the record is taken away, at the lowest
 frequencies, less what noise of the strength at the higher ones would leave there. So a noised
 copy is told from another stroke of the same shape, whose difference is all at low frequencies.
 
+What was moved, or cropped more on one side, is found by the correlation of frames alone.
+
 From when on that is a copy is learned from the training records, each compared with all others.
 """
 
@@ -22,6 +24,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from aigc.errors import ModelError
+from aigc.generation.screening.frames import framed
 from aigc.generation.screening.frequencies import AT_ONCE, SCALE, frequencies, grey
 from aigc.generation.screening.nearest import Nearest
 from aigc.metrics.features import BATCH_SIZE, Extractor
@@ -39,6 +42,9 @@ MOST_NOISE = 0.9
 
 LOWEST, HIGHEST = 0.9, 0.999
 """Bounds of the limits: what is less alike is no copy, what is more alike always is one."""
+
+MOVED_SHARE, MOVED_LOWEST, MOVED_HIGHEST = 0.001, 0.99, 0.9999
+"""Of moved copies: the share of the records that may be accused, and the bounds of their limit."""
 
 MISSED, MOST_ACCUSED = 0.04, 0.007
 """Shares of noised copies that may be missed, and of records that may be accused for their sake."""
@@ -75,22 +81,25 @@ COMPARISONS = (
 
 @dataclass(frozen=True)
 class ImageMemory:
-    """Stored records (N, C, H, W), their features float32 (N, D), and a limit a comparison."""
+    """Stored records (N, C, H, W), their features float32 (N, D), a limit a comparison, and that
+    of moved copies."""
 
     stored: Tensor
     features: Tensor
     limits: tuple[float, ...]
+    moved: float
 
     @classmethod
     def of(cls, stored: Tensor, extractor: Extractor | None) -> ImageMemory:
         """See `Memory.of`."""
         features = features_of(stored, _required(extractor))
-        return cls(stored, features, limits_of(stored))
+        return cls(stored, features, limits_of(stored), moved_limit_of(stored))
 
     @classmethod
     def restored(cls, tensors: dict[str, Tensor], plain: dict[str, Any]) -> ImageMemory:
         """From what `tensors` and `plain` gave."""
-        return cls(tensors["stored"], tensors["features"], tuple(plain["limits"]))
+        limits = tuple(plain["limits"])
+        return cls(tensors["stored"], tensors["features"], limits, plain["moved"])
 
     def tensors(self) -> dict[str, Tensor]:
         """The arrays to be kept."""
@@ -98,7 +107,7 @@ class ImageMemory:
 
     def plain(self) -> dict[str, Any]:
         """The plain data to be kept."""
-        return {"limits": list(self.limits)}
+        return {"limits": list(self.limits), "moved": self.moved}
 
     def nearest(self, stored: Tensor, extractor: Extractor | None) -> Nearest:
         """See `Memory.nearest`."""
@@ -113,6 +122,10 @@ class ImageMemory:
             is_new = (likeness >= limit) & ~copied
             index = torch.where(is_new, rows, index)
             copied |= is_new
+        rows, likeness = most_correlated(frames_of(stored), self.frames, None)
+        is_new = (likeness >= self.moved) & ~copied
+        index = torch.where(is_new, rows, index)
+        copied |= is_new
         apart = features.double() - self.features[index].double()
         return Nearest(index, apart.square().sum(dim=1).sqrt().float(), copied)
 
@@ -120,6 +133,11 @@ class ImageMemory:
     def known(self) -> dict[int, Known]:
         """The records by how much was cut off them."""
         return known_of(self.stored)
+
+    @functools.cached_property
+    def frames(self) -> Tensor:
+        """The records in frames of their own, float32 (N, 99)."""
+        return frames_of(self.stored)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """None."""
@@ -146,6 +164,16 @@ def limits_of(stored: Tensor) -> tuple[float, ...]:
     lowered = max(planted.quantile(MISSED).item(), different[0].quantile(1 - MOST_ACCUSED).item())
     limits[0] = min(limits[0], lowered)
     return tuple(min(max(limit, LOWEST), HIGHEST) for limit in limits)
+
+
+def moved_limit_of(stored: Tensor) -> float:
+    """The likeness of moved copies: a share of the training records is more like another one."""
+    asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
+    frames = frames_of(stored)
+    _, likeness = most_correlated(frames[asked], frames, asked)
+    different = likeness[likeness < MOVED_HIGHEST]
+    quantile = different.quantile(1 - MOVED_SHARE).item() if len(different) else MOVED_HIGHEST
+    return min(max(quantile, MOVED_LOWEST), MOVED_HIGHEST)
 
 
 def _different(
@@ -229,6 +257,11 @@ def sketches(images: Tensor) -> Tensor:
     side = min(SKETCH, close_side(*images.shape[2:]))
     low = (frequencies(images, side) * _weights(*images.shape[2:], side)).flatten(1)[:, 1:]
     return normalize(low, dim=1).float()
+
+
+def frames_of(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) in frames of their own, float32 (N, 99)."""
+    return torch.cat([framed(part) for _, part in _batches(images)])[: len(images)]
 
 
 def mirrored(sketches: Tensor) -> Tensor:

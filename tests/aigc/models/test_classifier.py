@@ -29,6 +29,17 @@ def test_features_and_logits_have_their_sizes(shape: tuple[int, ...]) -> None:
     assert model.logits(records).shape == (5, 3)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_features_are_the_same_to_the_bit_with_gradients_and_without(
+    shape: tuple[int, ...],
+) -> None:
+    model = built(shape).eval()
+    records = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        without = model.features(records)
+    assert torch.equal(model.features(records), without)
+
+
 def test_a_classifier_without_labels_is_refused() -> None:
     with pytest.raises(ModelError, match="needs labels"):
         build(ClassifierConfig(), Layout(modality="image", shape=(1, 8, 8)), 0)
