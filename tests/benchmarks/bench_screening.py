@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from harness import ROOT, conclude, machine, table
-from planted import COPIES, shaken
+from planted import COPIES, moved, shaken, trimmed_unevenly
 from torch import Tensor
 
 from aigc.data.catalog import Dataset
@@ -106,7 +106,8 @@ def remembering(dataset: Dataset, records: int, figures: Figures, goals: Goals) 
     memory = Memory.of(digits, layout, extractor)
     memory.nearest(digits[:1], extractor)
     caught = dict[str, float]()
-    for name, copying in COPIES.items():
+    others = {"moved by a pixel": moved, "cropped unevenly": trimmed_unevenly}
+    for name, copying in (COPIES | others).items():
         found = memory.nearest(copying(digits), extractor)
         own = found.index == torch.arange(len(digits))
         exact = found.copied if name == "exact" else found.copied & own
