@@ -157,6 +157,19 @@ def test_a_job_is_sent_once_cleaned_up_and_not_begun_again() -> None:
     assert spec["ttlSecondsAfterFinished"] == 600
 
 
+def test_a_job_in_a_queue_of_kueue_is_suspended_until_kueue_lets_it_begin() -> None:
+    queued = ray_job(cluster_document(), SUBMISSION, "", Resources(), {}, "night")
+    require_valid(queued)
+
+    assert queued["metadata"]["labels"] == {**PART_OF, "kueue.x-k8s.io/queue-name": "night"}
+    assert queued["spec"]["suspend"] is True
+    # Kueue takes no job that would leave its cluster behind, or that names another one.
+    assert queued["spec"]["shutdownAfterJobFinishes"] is True
+    assert "clusterSelector" not in queued["spec"]
+    assert rendered()["metadata"]["labels"] == PART_OF
+    assert "suspend" not in rendered()["spec"]
+
+
 def test_the_head_finds_the_spec_where_the_entrypoint_looks_for_it() -> None:
     text = "kind: train\nname: 'a \"quoted\" $NAME'\n"
     job = rendered(spec=text)
