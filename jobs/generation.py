@@ -33,6 +33,7 @@ from jobs.report.history import JSON, WEEK
 from jobs.report.index import write_index
 from jobs.report.page import HTML
 from jobs.reporting import report_of
+from jobs.same_seeds import same_seeds
 from jobs.screening import Screen, prepare_screen, screening_figures
 from jobs.spec import Generate
 from jobs.submission import Attempt, Outcome
@@ -115,7 +116,9 @@ def _made(work: Work, artifact: Artifact, screen: Screen, generation: Generation
         dataset = _fill(work, generation, screened)
     with work.timed("judging"):
         judged = _judge(work, dataset)
-    report = report_of(work, artifact, generation.plan, judged, screened)
+    with work.timed("comparing the same seeds"):
+        compared = same_seeds(work, generation.plan, dataset, judged.nights)
+    report = report_of(work, artifact, generation.plan, judged, screened, compared)
     write_report(dataset.folder, report)
     attempt.tracked.attach(dataset.folder / HTML)
     if report.economics is not None:
