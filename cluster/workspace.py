@@ -198,6 +198,11 @@ class RunFolder:
         return self.path / "attempts"
 
     @property
+    def begun(self) -> Path:
+        """Which pieces of work workers have begun, see cluster/attendance.py."""
+        return self.path / "begun"
+
+    @property
     def candidates(self) -> Path:
         """Samples of a generation, among which its dataset's are chosen."""
         return self.path / "candidates"

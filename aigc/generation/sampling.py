@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aigc.data.batches import Records
 from aigc.data.shards import ATTEMPT, PROVENANCE, SAMPLE, SEED, schema, table_of
+from aigc.generation.batch_size import samples_at_once
 from aigc.generation.plan import BATCH, Plan
 from aigc.layout import Layout
 from aigc.modalities import modality
@@ -35,7 +36,14 @@ def make_samples(
     not on what the others hold. What is no number becomes a blank record.
     """
     batches, places = _batches(samples)
-    parts = [_batch(model, rows, seed_of, label_of) for rows in batches]
+    device = next(model.parameters()).device.type
+    # On a GPU several batches at once; their order, and so the places, stay.
+    count = samples_at_once(model, device, len(batches) * BATCH) // BATCH
+    joined = [
+        [sample for rows in batches[at : at + count] for sample in rows]
+        for at in range(0, len(batches), count)
+    ]
+    parts = [_batch(model, rows, seed_of, label_of) for rows in joined]
     made = parts[0]
     for part in parts[1:]:
         made = made.followed_by(part)
