@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -107,7 +108,15 @@ def make_candidates(request: CandidatesRequest) -> int:
         table = shard_table(model, request.plan, request.samples, request.attempt)
         table = scored(table, request.plan.layout, *judges)
         with attempt_in(request.attempts) as folder:
-            pq.write_table(table, folder / "candidates", write_page_checksum=True)
+            # Nothing in it stands there twice: to look for that took longer than to write it.
+            pq.write_table(
+                table,
+                folder / "candidates",
+                compression="lz4",
+                use_dictionary=False,
+                write_statistics=False,
+                write_page_checksum=True,
+            )
             fsync(folder / "candidates")
             commit(folder / "candidates", request.target)
     return len(request.samples)
@@ -124,10 +133,11 @@ class Chosen:
         """The samples in their order, with what was found out about them."""
         tables = (pq.read_table(file, page_checksum_verification=True) for file in self.files)
         candidates = pa.concat_tables(tables).drop_columns(list(FLAGS))
-        ids = candidates.column(SAMPLE).to_pylist()
-        made = zip(ids, candidates.column(ATTEMPT).to_pylist(), strict=True)
-        rows = [row for row, (sample, n) in enumerate(made) if self.attempts.get(sample) == n]
-        return candidates.take(pa.array(sorted(rows, key=lambda row: ids[row])))
+        samples, made = (candidates.column(name).to_numpy() for name in (SAMPLE, ATTEMPT))
+        wanted = np.array(sorted(self.attempts.items()), dtype=np.int64)
+        at = np.searchsorted(wanted[:, 0], samples).clip(max=len(wanted) - 1)
+        rows = np.flatnonzero((wanted[at] == np.stack([samples, made], axis=1)).all(axis=1))
+        return candidates.take(pa.array(rows[np.argsort(samples[rows])]))
 
 
 @dataclass(frozen=True)
@@ -141,11 +151,11 @@ class Screened:
 
     def rejected(self, most: int) -> pa.Table:
         """The first candidates that were rejected, at most so many, in the order of `selection`."""
-        found = [
-            Chosen({each.sample: each.attempt}, (self.files[each.sample, each.attempt],)).table()
-            for each in self.selection.rejected[:most]
-        ]
-        return pa.concat_tables(found)
+        attempts: dict[Path, dict[int, int]] = {}
+        for each in self.selection.rejected[:most]:
+            file = self.files[each.sample, each.attempt]
+            attempts.setdefault(file, {})[each.sample] = each.attempt
+        return pa.concat_tables(Chosen(each, (file,)).table() for file, each in attempts.items())
 
 
 class Candidates:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aigc.generation.screening import Memory, Nearest, fingerprints, thumbnails
@@ -41,8 +42,7 @@ def scored(
     nearest = memory.nearest(stored, extractor) if memory else _nobody(len(stored))
     columns = {
         FINGERPRINT: fingerprints(stored, layout).numpy(),
-        # Of no fixed width, because of text there is none, and Parquet has no values of no width.
-        THUMBNAIL: [each.tobytes() for each in thumbnails(stored, layout).numpy()],
+        THUMBNAIL: _binary(thumbnails(stored, layout)),
         NEIGHBOUR: nearest.index.numpy(),
         DISTANCE: nearest.distance.numpy(),
         BLANK: modality(layout.modality).is_blank(stored).numpy(),
@@ -63,14 +63,34 @@ def findings(table: pa.Table) -> Findings:
 def looks(table: pa.Table) -> Looks:
     """What the samples of a table with those columns look like."""
     prints = torch.from_numpy(table.column(FINGERPRINT).to_numpy().copy())
-    content = np.frombuffer(b"".join(table.column(THUMBNAIL).to_pylist()), dtype=np.uint8)
+    chunks = table.column(THUMBNAIL).chunks
+    content = np.concatenate([np.empty(0, np.uint8), *map(_bytes, chunks)])
     width = len(content) // max(1, len(prints))
-    return Looks(prints, torch.from_numpy(content.reshape(len(prints), width).copy()))
+    return Looks(prints, torch.from_numpy(content.reshape(len(prints), width)))
 
 
 def _stored(table: pa.Table, layout: Layout) -> Tensor:
     content = modality(layout.modality)
     return content.from_column(table.column(content.column_name).combine_chunks(), layout)
+
+
+def _binary(rows: Tensor) -> pa.Array:
+    """uint8 (N, K) as N values. Of no fixed width, because of text K is 0, and Parquet has no
+    values of no width."""
+    count, width = rows.shape
+    offsets = np.arange(count + 1, dtype=np.int32) * np.int32(width)
+    content = rows.contiguous().numpy()
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
+    return pa.Array.from_buffers(pa.binary(), count, buffers)
+
+
+def _bytes(column: pa.Array) -> NDArray[np.uint8]:
+    """All bytes of the values of a column, one after the other."""
+    _, offsets, content = column.buffers()
+    if not len(column) or content is None:
+        return np.empty(0, np.uint8)
+    ends = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+    return np.frombuffer(content, np.uint8)[ends[0] : ends[-1]]
 
 
 def _nobody(count: int) -> Nearest:

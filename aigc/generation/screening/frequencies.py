@@ -11,7 +11,8 @@ from torch import Tensor
 SCALE = 1024
 """Cosines are rounded to 1/1024: all products stay below 2⁵³, and sums in float64 are exact."""
 
-AT_ONCE = 2048
+AT_ONCE = 256
+"""Images looked at together: what is in between stays in the cache of a core."""
 
 
 def grey(stored: Tensor) -> Tensor:
