@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -75,6 +76,6 @@ class SeedsRequest:
 def make_of_seeds(request: SeedsRequest) -> Tensor:
     """The stored records (N, *shape) that the model makes. Raises ArtifactCorrupt."""
     asked = request.seeds
-    seeds = dict(zip(asked.samples, asked.seeds, strict=True))
-    labels = dict(zip(asked.samples, asked.labels, strict=True)) if asked.labels else {}
-    return make_samples(request.model.load(), asked.samples, seeds.__getitem__, labels.get).stored
+    classes = np.asarray(asked.labels, np.int64) if asked.labels else None
+    seeds = np.asarray(asked.seeds, np.int64)
+    return make_samples(request.model.load(), asked.samples, seeds, classes).stored
