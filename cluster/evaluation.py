@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aigc.data.catalog import Dataset, find
 from aigc.errors import ModelError
-from aigc.generation.plan import GENERATED
+from aigc.generation.plan import GENERATED, classes_of
 from aigc.generation.sampling import make_samples
 from aigc.metrics import (
     METRICS,
@@ -30,7 +30,7 @@ from aigc.modalities import modality
 from aigc.models.artifact import Artifact, load_model
 from aigc.models.classifier import Classifier
 from aigc.models.contract import Model
-from aigc.seeding import Draws, derive
+from aigc.seeding import Draws, derive, derive_many
 
 BATCH = 500
 
@@ -159,15 +159,11 @@ def _evidence(
 def _generated(request: EvaluationRequest, model: Model, extractor: Classifier) -> Features:
     if request.generated is not None:
         return features_of(request.generated, GENERATED, extractor)
-    count, classes = needed(request.metrics), model.layout.classes
-    if not count:
+    samples = range(needed(request.metrics))
+    if not samples:
         return extract(extractor, [])
-    made = make_samples(
-        model,
-        range(count),
-        lambda sample: derive(request.seed, "evaluation", sample),
-        lambda sample: sample % classes if classes else None,
-    )
+    seeds = derive_many(derive(request.seed, "evaluation"), samples)
+    made = make_samples(model, samples, seeds, classes_of(samples, model.layout))
     return extract(extractor, [modality(model.layout.modality).decode(made.stored)])
 
 

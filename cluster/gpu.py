@@ -48,38 +48,50 @@ def visible_gpus(count: int) -> GpuCounter:
     try:
         import pynvml
 
-        pynvml.nvmlInit()
-        return _Nvml(pynvml, [_handle(pynvml, index) for index in range(count)])
     except ModuleNotFoundError:
         return _Steady(None)
-    except Exception as error:
-        # Its errors have a class of their own, which is not there without the package.
-        if type(error).__module__.partition(".")[0] != "pynvml":
-            raise
+    try:
+        pynvml.nvmlInit()
+        return Nvml(pynvml, [_handle(pynvml, index) for index in range(count)])
+    except pynvml.NVMLError:
         return _Steady(None)
 
 
-class _Nvml:
-    """The energy counter of each GPU, and its utilisation, looked at from a thread."""
+class Nvml:
+    """The energy counter of each GPU, and its utilisation, looked at from a thread.
+
+    What a GPU does not count, or stops telling, is None: no work ends for that.
+    """
 
     def __init__(self, nvml: Any, handles: list[Any]) -> None:
-        self._nvml, self._handles, self._busy = nvml, handles, 0.0
+        self._nvml, self._handles = nvml, handles
+        self._busy: float | None = 0.0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="gpu-meter", daemon=True)
         self._thread.start()
 
     def read(self) -> tuple[float | None, float | None]:
+        """As GpuCounter has it."""
         counted = map(self._nvml.nvmlDeviceGetTotalEnergyConsumption, self._handles)
-        return self._busy, sum(counted) / MILLIJOULES
+        try:
+            return self._busy, sum(counted) / MILLIJOULES
+        except self._nvml.NVMLError:
+            return self._busy, None
 
     def close(self) -> None:
+        """As GpuCounter has it."""
         self._done.set()
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._done.wait(LOOK_SECONDS):
-            rates = map(self._nvml.nvmlDeviceGetUtilizationRates, self._handles)
-            self._busy += LOOK_SECONDS * sum(rate.gpu for rate in rates) / 100
+        busy = 0.0
+        try:
+            while not self._done.wait(LOOK_SECONDS):
+                rates = map(self._nvml.nvmlDeviceGetUtilizationRates, self._handles)
+                busy += LOOK_SECONDS * sum(rate.gpu for rate in rates) / 100
+                self._busy = busy
+        except self._nvml.NVMLError:
+            self._busy = None
 
 
 def _handle(nvml: Any, index: int) -> Any:

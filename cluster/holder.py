@@ -9,9 +9,10 @@ import socket
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
 CLOCK_SECONDS = 2.0
 """By as much may two readings of when a process was started differ."""
@@ -34,6 +35,9 @@ class Holder:
         """The process itself, unless it is gone or elsewhere. Signals sent by it reach no other."""
         if not self.is_near:
             return None
+        # Only here and below: who lists submissions needs none of it.
+        import psutil
+
         with suppress(psutil.Error, ValueError):  # the latter of a number that no process has
             found = psutil.Process(self.pid)
             if abs(found.create_time() - self.started) < CLOCK_SECONDS:
@@ -43,6 +47,8 @@ class Holder:
 
 def sign(lock: IO[str]) -> None:
     """Write down that this process holds the lock."""
+    import psutil
+
     mine = Holder(socket.gethostname(), os.getpid(), psutil.Process().create_time())
     # No job ends because a full disk does not take it: it can be cancelled by its own means then.
     with suppress(OSError):

@@ -7,6 +7,7 @@ is all there is to apply, and to delete.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,10 @@ MINUTES_KEPT = 10
 GPU = "nvidia.com/gpu"
 SPEC_ANNOTATION = "aigc-factory/spec"
 SUBMISSION_ANNOTATION = "aigc-factory/submission"
+
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+QUEUE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""A LocalQueue of Kueue: RFC 1123, and as long as the value of a label may be."""
 
 _WORKSPACE, _SPEC_FOLDER, _SPEC_FILE = "/workspace", "/etc/aigc", "spec.yaml"
 _SUBMIT = f"submit {_SPEC_FOLDER}/{_SPEC_FILE} --on cluster --yes"
@@ -69,24 +74,28 @@ def ray_job(
     spec: str,
     resources: Resources,
     environment: Mapping[str, str],
+    queue: str | None = None,
 ) -> Document:
     """The RayJob that runs the submission of that id on a cluster of its own.
 
     `cluster` is the RayCluster from which the job's own takes its images, volumes, secrets and
     memory; `spec` is the resolved spec, YAML. There is one pod for each of the most workers, whose
-    GPUs must be whole. `environment` is what the head has beside what the cluster gives it.
+    GPUs must be whole. `environment` is what the head has beside what the cluster gives it. With a
+    `queue` of Kueue the job is suspended until Kueue lets it begin.
     """
     pattern = cluster["spec"]
+    queued = {QUEUE_LABEL: queue} if queue else {}
     (workers,) = pattern["workerGroupSpecs"]
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
         "metadata": {
             "name": job_name(submission),
-            "labels": cluster["metadata"]["labels"],
+            "labels": cluster["metadata"]["labels"] | queued,
             "annotations": {SUBMISSION_ANNOTATION: submission},
         },
         "spec": {
+            **({"suspend": True} if queue else {}),
             "jobId": submission,
             "entrypoint": _ENTRYPOINT,
             # The operator itself hands the job over: no pod that it would make for that, and

@@ -20,7 +20,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 from aigc import __version__
-from aigc.generation.plan import class_of, sample_seed
+from aigc.generation.plan import classes_of, sample_seeds
 from aigc.generation.sampling import make_samples
 from aigc.layout import Layout
 from aigc.models.artifact import load_model
@@ -62,11 +62,9 @@ class ServedModel(PythonModel):
         if count < 1:
             raise ValueError(f"count must be at least 1 (got {count})")
         model = self._model
+        asked = range(count)
         made = make_samples(
-            model,
-            range(count),
-            lambda sample: sample_seed(seed, sample),
-            lambda sample: class_of(sample, model.layout),
+            model, asked, sample_seeds(seed, asked), classes_of(asked, model.layout)
         )
         stored: np.ndarray[Any, Any] = made.stored.numpy()
         return stored

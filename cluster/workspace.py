@@ -198,6 +198,11 @@ class RunFolder:
         return self.path / "attempts"
 
     @property
+    def begun(self) -> Path:
+        """Which pieces of work workers have begun, see cluster/attendance.py."""
+        return self.path / "begun"
+
+    @property
     def candidates(self) -> Path:
         """Samples of a generation, among which its dataset's are chosen."""
         return self.path / "candidates"
@@ -329,12 +334,23 @@ class Workspace:
     def runs(self) -> list[RunFolder]:
         """The folder of every submission that has one."""
         folder = self.root / "runs"
+        return [RunFolder(folder / name) for name in self.submissions()]
+
+    def submissions(self) -> list[str]:
+        """The ids of all submissions."""
         try:
-            with os.scandir(folder) as entries:
-                names = sorted(entry.name for entry in entries if entry.is_dir())
+            with os.scandir(self.root / "runs") as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return [RunFolder(folder / name) for name in names]
+
+    def waiting(self) -> set[str]:
+        """The ids of those that may wait for a cluster: a process that died left its ticket."""
+        try:
+            names = os.listdir(self.root / "line")
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+        return {name.removesuffix(".json") for name in names}
 
     @property
     def tracking_uri(self) -> str:

@@ -68,15 +68,9 @@ def as_table(records: Sequence[Record], columns: Sequence[str]) -> str:
     rows = [[as_text(record.get(column)) for column in columns] for record in records]
     widths = [max(map(len, cells)) for cells in zip(titles, *rows, strict=True)]
     right = [all(_is_number(record.get(column)) for record in records) for column in columns]
-    return "\n".join(_row(cells, widths, right) for cells in [titles, *rows])
-
-
-def _row(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    aligned = [
-        cell.rjust(width) if to_right else cell.ljust(width)
-        for cell, width, to_right in zip(cells, widths, right, strict=True)
-    ]
-    return "  ".join(aligned).rstrip()
+    sides = [">" if to_right else "<" for to_right in right]
+    line = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
+    return "\n".join(line.format(*cells).rstrip() for cells in [titles, *rows])
 
 
 def _is_number(value: object) -> bool:

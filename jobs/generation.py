@@ -12,6 +12,7 @@ from aigc.errors import StorageUnavailable
 from aigc.generation.plan import GENERATED, ModelReference, Plan
 from aigc.metrics import needed
 from aigc.models.artifact import Artifact, load_model
+from cluster.attendance import Attended
 from cluster.candidates import Screened
 from cluster.champions import Champions
 from cluster.code import code_digest
@@ -28,11 +29,13 @@ from cluster.judgement import Gates, Verdict, judge
 from cluster.meter import Meter, Usage, metered
 from cluster.metered import Metered
 from jobs.evaluation import evaluate, tabulate
+from jobs.incidents import lost_workers
 from jobs.report import Incident, Night, history, write_report
 from jobs.report.history import JSON, WEEK
 from jobs.report.index import write_index
 from jobs.report.page import HTML
 from jobs.reporting import report_of
+from jobs.same_seeds import same_seeds
 from jobs.screening import Screen, prepare_screen, screening_figures
 from jobs.spec import Generate
 from jobs.submission import Attempt, Outcome
@@ -59,10 +62,13 @@ class Work:
 
     attempt: Attempt
     spec: Generate
-    place: Metered
+    attendance: Attended
     driver: Meter
     seconds: dict[str, float] = field(default_factory=dict)
     incidents: list[Incident] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.place = Metered(self.attendance)
 
     @property
     def usage(self) -> Usage:
@@ -83,7 +89,8 @@ def run_generation(attempt: Attempt) -> Outcome:
     if attempt.spec.publish.to:
         _probe(attempt, attempt.spec.publish.to)
     with metered() as driver:
-        work = Work(attempt, attempt.spec, Metered(attempt.session.place), driver)
+        attendance = Attended(attempt.session.place, attempt.run.begun)
+        work = Work(attempt, attempt.spec, attendance, driver)
         with work.timed("fetching the model"):
             _fetch(work)
             artifact = load_model(attempt.run.model)
@@ -115,7 +122,10 @@ def _made(work: Work, artifact: Artifact, screen: Screen, generation: Generation
         dataset = _fill(work, generation, screened)
     with work.timed("judging"):
         judged = _judge(work, dataset)
-    report = report_of(work, artifact, generation.plan, judged, screened)
+    with work.timed("comparing the same seeds"):
+        compared = same_seeds(work, generation.plan, dataset, judged.nights)
+    work.incidents += lost_workers(work.attendance)
+    report = report_of(work, artifact, generation.plan, judged, screened, compared)
     write_report(dataset.folder, report)
     attempt.tracked.attach(dataset.folder / HTML)
     if report.economics is not None:
@@ -123,6 +133,7 @@ def _made(work: Work, artifact: Artifact, screen: Screen, generation: Generation
     _decide(work, judged)
     write_index(attempt.session.workspace.datasets, generation.plan.dataset)
     forget_candidates(attempt.run)
+    work.attendance.forget()
     return judged
 
 

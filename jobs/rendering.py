@@ -12,8 +12,8 @@ from jobs.spec import as_document
 from jobs.submission import Submission
 
 
-def rendered(submission: Submission, source: Source) -> Document:
-    """The RayJob of a submission, whose spec was read from `source`.
+def rendered(submission: Submission, source: Source, queue: str | None = None) -> Document:
+    """The RayJob of a submission, whose spec was read from `source`, in that queue of Kueue.
 
     Raises SpecInvalid, with every reason why there can be none.
     """
@@ -21,7 +21,7 @@ def rendered(submission: Submission, source: Source) -> Document:
         raise SpecInvalid([source.problem(path, message) for path, message in found])
     spec = submission.spec
     text, cluster = as_document(spec), cluster_document()
-    return ray_job(cluster, submission.id, text, spec.resources, made_from())
+    return ray_job(cluster, submission.id, text, spec.resources, made_from(), queue)
 
 
 def _obstacles(submission: Submission) -> Iterator[tuple[FieldPath, str]]:

@@ -67,9 +67,15 @@ PLACES = {
 
 
 def report_of(
-    work: Work, artifact: Artifact, plan: Plan, judged: Judged, screened: Screened | None
+    work: Work,
+    artifact: Artifact,
+    plan: Plan,
+    judged: Judged,
+    screened: Screened | None,
+    compared: Sequence[Sheet] = (),
 ) -> Report:
-    """All that is known of a generation that is not published yet."""
+    """All that is known of a generation that is not published yet; `compared` are the sheets that
+    stand beside what was made."""
     attempt, manifest = work.attempt, judged.dataset.manifest
     accepted = sum(shard.records for shard in manifest.shards)
     made = screened.selection.made if screened else accepted
@@ -83,7 +89,7 @@ def report_of(
         evaluation=judged.evaluation.as_dict() if judged.evaluation else None,
         plan=plan.model_dump(mode="json"),
         model=_origin(attempt, artifact),
-        sheets=_sheets(attempt, judged.dataset),
+        sheets=[*_sheets(attempt, judged.dataset), *compared],
         seconds=work.seconds,
         shards=[
             ShardEntry(

@@ -32,6 +32,15 @@ def _folder_of_a_bucket(text: str) -> str:
     return text
 
 
+def _path_of_a_file(text: str) -> str:
+    # What is no path may be the secret itself, and is not quoted.
+    if not text.startswith(("/", "~/")) or not text.isprintable() or "-----" in text:
+        raise ValueError(
+            "must be the path of a PEM file, from / or ~/ on; no key has its place in a spec"
+        )
+    return text
+
+
 def is_not_said(value: object) -> bool:
     """Of a field that came later: specs without it keep their digests."""
     return value is None or value == ""
@@ -79,6 +88,11 @@ Folder = Annotated[
     str,
     AfterValidator(_folder_of_a_bucket),
     WithJsonSchema({"type": "string", "pattern": f"^({FOLDER})?$"}),
+]
+PathOfFile = Annotated[
+    str,
+    AfterValidator(_path_of_a_file),
+    WithJsonSchema({"type": "string", "pattern": "^(/|~/)[^\\n]*$"}),
 ]
 Metrics = Annotated[
     tuple[Annotated[str, AfterValidator(_known_metric)], ...], AfterValidator(_each_once)
@@ -130,14 +144,24 @@ class Registry(Config):
     promote: Gates | None = None
 
 
+class Signing(Config):
+    """Two PEM files, by their paths: the `certificates`, the signer's first and the root last, and
+    the signer's private `key`, which nobody else may read."""
+
+    certificates: PathOfFile
+    key: PathOfFile
+
+
 class Publish(Config):
     """The dataset that a generation becomes, and whom its labels name as the producer. Once it is
-    published in the workspace, it is also put into `to`, a folder of an S3-compatible store.
+    published in the workspace, it is also put into `to`, a folder of an S3-compatible store. With a
+    `signature`, each media file that leaves the dataset is signed as C2PA says.
     """
 
     dataset: Name
     producer: Text = Field(default="", exclude_if=is_not_said)
     to: Folder = Field(default="", exclude_if=is_not_said)
+    signature: Signing | None = Field(default=None, exclude_if=is_not_said)
 
 
 class Screening(Config):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -38,9 +40,10 @@ def verify(dataset: Dataset) -> list[Damage]:
     the manifest was changed, StorageUnavailable.
     """
     read_manifest(dataset.folder)
-    found = [
-        damage for shard in dataset.manifest.shards for damage in _verify_shard(dataset, shard)
-    ]
+    # SHA-256 holds no interpreter's lock; one thread of it is slower than a disk of today.
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        judged = pool.map(lambda shard: [*_verify_shard(dataset, shard)], dataset.manifest.shards)
+        found = [damage for damages in judged for damage in damages]
     found += _foreign(dataset)
     return found or _verify_samples(dataset)
 

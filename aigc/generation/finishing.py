@@ -41,8 +41,7 @@ def media(table: pa.Table, plan: Plan) -> Iterator[MediaFile]:
     content = modality(plan.layout.modality)
     column = table.column(content.column_name).combine_chunks()
     stored = content.from_column(column, plan.layout)
-    labels = (label(plan).of_sample(sample) for sample in table.column(SAMPLE).to_pylist())
-    return media_files(stored, plan.layout, labels)
+    return media_files(stored, plan.layout, label(plan), table.column(SAMPLE).to_pylist())
 
 
 def label(plan: Plan) -> Label:

@@ -6,14 +6,16 @@ workers, in whatever shard and however often, makes the same bytes on the same s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from aigc.config import Config
 from aigc.data.files import digest_of
 from aigc.layout import Layout
-from aigc.seeding import derive
+from aigc.seeding import Integers, derive, derive_many
 
 GENERATED = "generated"
 """The only split of a generated dataset."""
@@ -89,24 +91,24 @@ class Plan(Config):
         start = shard * self.shard_size
         return range(start, min(start + self.shard_size, self.count))
 
-    def sample_seed(self, sample: int, attempt: int = 0) -> int:
-        """The seed of a sample; of every tick of a schedule they are others.
+    def seeds(self, samples: Sequence[int], attempt: int = 0) -> Integers:
+        """The seeds of samples, int64, (N,); of every tick of a schedule they are others.
 
         An `attempt` comes after so many whose samples were rejected.
         """
         seed = self.seed if self.due is None else derive(self.seed, "due", self.due)
-        return sample_seed(derive(seed, "attempt", attempt) if attempt else seed, sample)
+        return sample_seeds(derive(seed, "attempt", attempt) if attempt else seed, samples)
 
-    def label(self, sample: int) -> int | None:
-        """The class asked for; None when the dataset has no labels."""
-        return class_of(sample, self.layout)
-
-
-def sample_seed(seed: int, sample: int) -> int:
-    """The seed of a sample of a generation. Neither shards nor workers enter into it."""
-    return derive(seed, "sample", sample)
+    def classes(self, samples: Sequence[int]) -> Integers | None:
+        """The classes asked for, int64, (N,); None when the dataset has no labels."""
+        return classes_of(samples, self.layout)
 
 
-def class_of(sample: int, layout: Layout) -> int | None:
-    """The class that a sample is asked for: each in turn. None where there are no labels."""
-    return sample % layout.classes if layout.classes else None
+def sample_seeds(seed: int, samples: Sequence[int]) -> Integers:
+    """The seeds of samples of a generation. Neither shards nor workers enter into them."""
+    return derive_many(derive(seed, "samples"), samples)
+
+
+def classes_of(samples: Sequence[int], layout: Layout) -> Integers | None:
+    """The classes that samples are asked for: each in turn. None where there are no labels."""
+    return np.asarray(samples, np.int64) % layout.classes if layout.classes else None

@@ -32,27 +32,45 @@ def encode(pixels: Pixels) -> bytes:
 
     Raises ValueError.
     """
-    channels, height, width = pixels.shape
-    if channels not in COLOUR_TYPES or not pixels.size:
-        raise ValueError(f"{listed(pixels.shape)} is no grey or RGB picture")
+    return next(encode_all(pixels[None]))
+
+
+def encode_all(pictures: Pixels) -> Iterator[bytes]:
+    """uint8 (N, C, H, W), N ≥ 1, as PNG files, each as `encode` gives it. Raises ValueError."""
+    count, channels, height, width = pictures.shape
+    if channels not in COLOUR_TYPES or not pictures.size:
+        raise ValueError(f"{listed(pictures.shape[1:])} is no grey or RGB picture")
     # Each row begins with the number of its filter. None is the one for small pictures.
-    rows = np.zeros((height, 1 + width * channels), np.uint8)
-    rows[:, 1:] = pixels.transpose(1, 2, 0).reshape(height, -1)
+    rows = np.zeros((count, height, 1 + width * channels), np.uint8)
+    rows[:, :, 1:] = pictures.transpose(0, 2, 3, 1).reshape(count, height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)
-    content = zlib.compress(rows.data, 0 if rows.nbytes <= STORED else -1)
-    return SIGNATURE + chunk(HEADER, header) + chunk(DATA, content) + chunk(END, b"")
+    begin, end = SIGNATURE + chunk(HEADER, header), chunk(END, b"")
+    zipped = _stored if rows[0].nbytes <= STORED else zlib.compress
+    return (begin + chunk(DATA, zipped(each.tobytes())) + end for each in rows)
+
+
+def _stored(content: bytes) -> bytes:
+    """At most 65,535 bytes as zlib holds them at level 0, whose own call takes 2 µs."""
+    size = len(content)
+    checksum = zlib.adler32(content).to_bytes(4, "big")
+    return struct.pack("<3sHH", b"\x78\x01\x01", size, size ^ 0xFFFF) + content + checksum
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
     """A chunk: its length, kind, content and checksum."""
-    checksum = zlib.crc32(content, zlib.crc32(kind))
-    return struct.pack(">I4s", len(content), kind) + content + struct.pack(">I", checksum)
+    body = kind + content
+    return len(content).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+
+
+def is_png(content: bytes) -> bool:
+    """Whether it begins as a PNG file."""
+    return content.startswith(SIGNATURE) and content.startswith(HEADER, 12)
 
 
 def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content of each chunk, the checksums of all of which must hold. Raises ValueError,
     also where the file does not begin, or does not end, as a PNG file does."""
-    if png[: len(SIGNATURE)] != SIGNATURE or png[12:16] != HEADER:
+    if not is_png(png):
         raise ValueError("it does not begin as a PNG file")
     start, kind = len(SIGNATURE), b""
     while kind != END:

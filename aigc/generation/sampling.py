@@ -3,75 +3,73 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from aigc.data.batches import Records
 from aigc.data.shards import ATTEMPT, PROVENANCE, SAMPLE, SEED, schema, table_of
+from aigc.generation.batch_size import samples_at_once
 from aigc.generation.plan import BATCH, Plan
 from aigc.layout import Layout
 from aigc.modalities import modality
 from aigc.models.contract import Model
-from aigc.seeding import sample_noise
+from aigc.seeding import Integers, sample_noise
 
 log = logging.getLogger(__name__)
 
 
 @torch.inference_mode()
 def make_samples(
-    model: Model,
-    samples: Sequence[int],
-    seed_of: Callable[[int], int],
-    label_of: Callable[[int], int | None],
+    model: Model, samples: Sequence[int], seeds: Integers, classes: Integers | None
 ) -> Records:
-    """The stored records of `samples`, in their order, each from its own seed.
+    """The stored records of `samples`, in their order, each from its own seed and of its class.
 
     They are computed in whole batches, in each of which a sample has the row that its id says: the
     last bit of a matrix product may depend on where a row stands, and on how many there are, but
     not on what the others hold. What is no number becomes a blank record.
     """
-    batches, places = _batches(samples)
-    parts = [_batch(model, rows, seed_of, label_of) for rows in batches]
-    made = parts[0]
-    for part in parts[1:]:
-        made = made.followed_by(part)
-    return made.take(torch.tensor(places))
+    batches, places = _batches(np.asarray(samples, np.int64))
+    device = next(model.parameters()).device.type
+    # On a GPU several batches at once; their order, and so the places, stay.
+    count = samples_at_once(model, device, batches.size) // BATCH
+    joined = [batches[at : at + count].reshape(-1) for at in range(0, len(batches), count)]
+    parts = [
+        _batch(model, seeds[rows], None if classes is None else classes[rows]) for rows in joined
+    ]
+    stored = torch.cat(parts)
+    if not np.array_equal(places, np.arange(len(stored))):
+        stored = stored[torch.from_numpy(places)]
+    return Records(stored, None if classes is None else torch.from_numpy(classes))
 
 
-def _batches(samples: Sequence[int]) -> tuple[list[list[int]], list[int]]:
-    """The ids of as few batches as hold all samples, and where each sample stands in them.
+def _batches(samples: Integers) -> tuple[Integers, Integers]:
+    """Which of the samples each of as few batches holds as hold them all, (batches, BATCH), and
+    where each sample stands in them, (N,).
 
-    A row that nobody needs repeats the first sample of its batch.
+    A row that nobody needs repeats a sample of its batch.
     """
-    used, places = Counter[int](), list[int]()
-    for sample in samples:
-        row = sample % BATCH
-        places.append(used[row] * BATCH + row)
-        used[row] += 1
-    batches = [list[int]() for _ in range(max(used.values()))]
-    for sample, place in zip(samples, places, strict=True):
-        number = place // BATCH
-        batches[number] = batches[number] or [sample] * BATCH
-        batches[number][place % BATCH] = sample
-    return batches, places
+    rows = samples % BATCH
+    by_row = np.argsort(rows, kind="stable")
+    ascending, counted = rows[by_row], np.arange(len(rows))
+    turns = np.empty_like(rows)
+    turns[by_row] = counted - np.searchsorted(ascending, ascending)
+    batches = np.full((turns.max() + 1, BATCH), -1)
+    batches[turns, rows] = counted
+    batches = np.where(batches < 0, batches.max(axis=1, keepdims=True), batches)
+    return batches, turns * BATCH + rows
 
 
-def _batch(
-    model: Model,
-    samples: Sequence[int],
-    seed_of: Callable[[int], int],
-    label_of: Callable[[int], int | None],
-) -> Records:
+def _batch(model: Model, seeds: Integers, classes: Integers | None) -> Tensor:
+    """The stored records of one batch, (BATCH, *shape)."""
     device = next(model.parameters()).device
-    noise = sample_noise([seed_of(sample) for sample in samples], model.noise_size)
-    classes = [label for sample in samples if (label := label_of(sample)) is not None]
-    labels = torch.tensor(classes) if classes else None
-    made = _sampled(model, noise.to(device), None if labels is None else labels.to(device))
-    return Records(modality(model.layout.modality).encode(_finite(made)).cpu(), labels)
+    noise = sample_noise(seeds, model.noise_size).to(device)
+    labels = None if classes is None else torch.from_numpy(classes).to(device)
+    made = _sampled(model, noise, labels)
+    return modality(model.layout.modality).encode(_finite(made)).cpu()
 
 
 def _sampled(model: Model, noise: Tensor, labels: Tensor | None) -> Tensor:
@@ -95,7 +93,8 @@ def _sampled(model: Model, noise: Tensor, labels: Tensor | None) -> Tensor:
 
 def _finite(made: Tensor) -> Tensor:
     """The samples, those that hold what is no number blank."""
-    if not made.is_floating_point():
+    # A sum is no number where any of its terms is none; it may overflow where all of them are.
+    if not made.is_floating_point() or made.sum().isfinite():
         return made
     broken = ~made.flatten(1).isfinite().all(dim=1)
     return torch.where(broken.reshape(-1, *[1] * (made.dim() - 1)), -1.0, made)
@@ -104,12 +103,13 @@ def _finite(made: Tensor) -> Tensor:
 def shard_table(model: Model, plan: Plan, samples: Sequence[int], attempt: int = 0) -> pa.Table:
     """Samples of the planned dataset, made with their seeds of that attempt, with where each is
     from."""
-    seeds = {sample: plan.sample_seed(sample, attempt) for sample in samples}
-    made = make_samples(model, samples, seeds.__getitem__, plan.label)
+    seeds = plan.seeds(samples, attempt)
+    made = make_samples(model, samples, seeds, plan.classes(samples))
     table = table_of(made.stored, made.labels, plan.layout)
-    provenance = {SAMPLE: samples, SEED: seeds.values(), ATTEMPT: [attempt] * len(samples)}
+    provenance = {SAMPLE: samples, SEED: seeds, ATTEMPT: np.full(len(samples), attempt)}
     for field in PROVENANCE:
-        table = table.append_column(field, pa.array(list(provenance[field.name]), field.type))
+        values = np.asarray(provenance[field.name])
+        table = table.append_column(field, pa.array(values, field.type))
     return table.replace_schema_metadata(generated_schema(plan.layout).metadata)
 
 

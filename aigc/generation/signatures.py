@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import importlib
 import io
+import stat
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 from aigc.errors import LabelError, SignatureError, first_line
 from aigc.generation.labels import CARRIERS
@@ -23,6 +25,7 @@ from aigc.generation.plan import ModelReference
 SIGNABLE = {"png": "image/png"}
 """What can be signed, by the suffix of its name. C2PA has no place for it in text and Markdown."""
 
+BEGIN = b"-----BEGIN CERTIFICATE-----"
 CREATED, ACTIONS = "c2pa.created", "c2pa.actions.v2"
 OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_trust": True}
 
@@ -34,6 +37,25 @@ class Credentials:
     certificates: bytes
     key: bytes = field(repr=False)
 
+    @classmethod
+    def read(cls, certificates: Path, key: Path) -> Self:
+        """From two files, of which only its owner may read the one of the key.
+
+        Raises SignatureError.
+        """
+        secret = _content(key, "private key for signing")
+        if stat.S_IMODE(key.stat().st_mode) & 0o077:
+            raise SignatureError(
+                f"the private key in {key} can be read by other users of this machine",
+                f"chmod 600 {key}",
+            )
+        return cls(_content(certificates, "certificates for signing"), secret)
+
+    @property
+    def root(self) -> bytes:
+        """The certificate that the signer's leads to."""
+        return BEGIN + self.certificates.rpartition(BEGIN)[2]
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -41,6 +63,16 @@ class Signature:
 
     signer: str
     model: str
+
+
+def _content(file: Path, what: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise SignatureError(
+            f"the {what} in {file} cannot be read: {error.strerror or error}",
+            "Name another file in publish.signature, or let this user read it",
+        ) from error
 
 
 def sign(media: bytes, suffix: str, credentials: Credentials, model: ModelReference) -> bytes:

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from aigc.training.shared_memory import share
+from aigc.training.shared_memory import Neighbours, share
 from aigc.training.world import World
 
 CPU_BUCKET_BYTES, BUCKET_BYTES = 2**19, 25 * 2**20
@@ -41,9 +41,9 @@ def averager(parameters: Sequence[nn.Parameter], world: World) -> Averager:
         return Alone()
     if world.device.type == "cpu":
         count = sum(each.numel() for each in parameters)
-        memory = share(2 * world.size * count, world)
-        if memory is not None:
-            return InMemory(parameters, world, memory.view(2, world.size, count))
+        neighbours = share(2 * world.size * count, world)
+        if neighbours is not None:
+            return InMemory(parameters, world, neighbours)
     return InBuckets(parameters, world)
 
 
@@ -58,12 +58,15 @@ class Alone:
 class InMemory:
     """Every worker writes its gradients where all can read them, and adds up those of all.
 
-    `memory` (2, workers, numbers) is used in turn: whoever writes into one half has heard from
+    The memory (2, workers, numbers) is used in turn: whoever writes into one half has heard from
     all that they are past the reading of it.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], world: World, memory: Tensor) -> None:
-        self._parameters, self._world = parameters, world
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], world: World, neighbours: Neighbours
+    ) -> None:
+        self._parameters, self._world, self._neighbours = parameters, world, neighbours
+        memory = neighbours.numbers.view(2, world.size, -1)
         self._shared = [[_views(numbers, parameters) for numbers in half] for half in memory]
 
     @contextmanager
@@ -74,7 +77,7 @@ class InMemory:
         with torch.no_grad():
             self._write()
             # All have written when this is known to all; and whoever died is noticed.
-            dist.all_reduce(torch.zeros(1))
+            self._neighbours.wait()
             self._add_up()
 
     def _write(self) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "--save",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write its media file, labelled, to FILE.",
+    help="Write its media file, labelled, and signed if the spec says so, to FILE.",
 )
 @output_option
 @click.pass_obj
@@ -34,17 +34,18 @@ def explain(
     its scores and its label; and make it again, byte for byte, if the model is there.
     """
     from aigc.data.catalog import find
-    from aigc.data.files import writing
     from cluster.explanation import Sample
+    from jobs.signing import save as save_file
+    from jobs.signing import signing_of
 
     workspace = invocation.look()
     found = find(workspace.datasets, dataset)
     explained = Sample.of(found, sample)
     file = explained.file()
     if save is not None:
-        with writing(save) as partial:
-            partial.write_bytes(file.content)
-        message(f"wrote {save}")
+        signing = signing_of(workspace, found)
+        signer = save_file(save, file, signing, explained.plan.model)
+        message(f"wrote {save}" + (f", signed by {signer}" if signer else ""))
     shown = {"dataset": found.reference, **explained.as_dict()}
     shown |= {"made_again": _made_again(workspace, explained)}
     shown |= {"made_by": lineage_of(workspace).behind_dataset(found)}

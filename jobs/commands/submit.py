@@ -107,6 +107,7 @@ _WORDS = ("place", "priority", "insecure", "detach", "dry_run", "yes", "output")
     type=click.Choice(["kuberay"]),
     help="Print the RayJob for KubeRay that runs it on a cluster of its own, and stop.",
 )
+@click.option("--queue", metavar="NAME", help="With --render: Kueue's queue that it waits in.")
 @running_options
 @click.pass_obj
 def submit(
@@ -118,6 +119,7 @@ def submit(
     tick: Path | None,
     attempt: int | None,
     render: str | None,
+    queue: str | None,
 ) -> None:
     """Run the job that the file SPEC asks for, and follow it to its end."""
     from dataclasses import replace
@@ -125,15 +127,17 @@ def submit(
     from jobs.spec import source_of
 
     if render is not None:
-        show_ray_job(invocation, source_of(spec, settings), asked)
+        show_ray_job(invocation, source_of(spec, settings), asked, queue)
+    elif queue is not None:
+        raise click.UsageError("--queue is one of Kueue's: say --render kuberay, too")
     else:
         asked = replace(asked, rerun_of=rerun_of, tick=tick, attempt=attempt)
         run_source(invocation, source_of(spec, settings), asked)
 
 
-def show_ray_job(invocation: Invocation, source: Source, asked: Asked) -> None:
+def show_ray_job(invocation: Invocation, source: Source, asked: Asked, queue: str | None) -> None:
     """Plan what the source asks for, and print the RayJob that runs it; YAML, or JSON."""
-    from cluster.kuberay import OwnCluster
+    from cluster.kuberay import QUEUE_NAME, OwnCluster
     from jobs.progress import Reporter
     from jobs.rendering import rendered
     from jobs.session import open_planning
@@ -144,11 +148,18 @@ def show_ray_job(invocation: Invocation, source: Source, asked: Asked) -> None:
     if asked.place != "local":
         raise click.UsageError("--render makes a cluster of its own: leave out --on")
     if asked.priority:
-        raise click.UsageError("--render makes a cluster of its own, where nobody waits in line")
+        raise click.UsageError(
+            "--priority is for the line of a cluster, and --render makes one of its own; "
+            "Kueue's priorities are classes with names: label the job by kubectl"
+        )
+    if queue is not None and not QUEUE_NAME.fullmatch(queue):
+        raise click.UsageError(
+            f"--queue {queue[:80]!r} is no name of a queue: at most 63 small letters, digits and -"
+        )
     spec = check(source)
     planning = open_planning(invocation.open(), OwnCluster(spec.resources), Reporter())
     submission = prepare(spec, planning, source)
-    document = rendered(submission, source)
+    document = rendered(submission, source, queue)
     show_plan(submission, planning)
     click.echo(as_json(document) if asked.output == "json" else written(document).rstrip())
 

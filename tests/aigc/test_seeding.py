@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigc.seeding import Draws, derive, generator, sample_noise
+from aigc.seeding import Draws, derive, derive_many, generator, sample_noise
 
 SEED = st.integers(0, 2**63 - 1)
 
@@ -78,6 +78,29 @@ def test_a_row_of_noise_depends_on_its_own_seed_alone(seeds: list[int], size: in
     assert noise.shape == (len(seeds), size)
     for row, seed in enumerate(seeds):
         assert torch.equal(noise[row], sample_noise([seed], size)[0])
+
+
+def test_many_derived_seeds_never_change() -> None:
+    """Half of the numbers that are published with SplitMix64 for the seed 1234567."""
+    published = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+    assert derive_many(1234567, range(3)).tolist() == [number // 2 for number in published]
+    assert derive_many(1234567, [2, 0]).tolist() == [published[2] // 2, published[0] // 2]
+
+
+def test_noise_is_standard_normal_in_every_column_and_between_them() -> None:
+    noise = sample_noise(derive_many(5, range(20_000)), 7).double()
+
+    assert noise.mean(0).abs().max() < 0.04
+    assert (noise.std(0) - 1).abs().max() < 0.03
+    assert ((noise**4).mean(0) - 3).abs().max() < 0.3
+    assert torch.corrcoef(noise.T).fill_diagonal_(0).abs().max() < 0.04
+    assert torch.corrcoef((noise**2).T).fill_diagonal_(0).abs().max() < 0.04
+
+
+def test_noise_is_the_golden_one() -> None:
+    expected = torch.tensor([[-0.7957, 2.7407, 1.1184]])
+    torch.testing.assert_close(sample_noise([7], 3), expected, atol=1e-4, rtol=0)
 
 
 def test_noise_leaves_the_global_random_state_alone() -> None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.handover import Handover, job_name, note_cancelled, was_forgotten
+from cluster.handover import Handover, job_name, note_cancelled, size_of, was_forgotten
 from cluster.states import Standing
 from cluster.submissions import standing, summaries
-from cluster.workspace import RunFolder, Workspace
+from cluster.workspace import RunFolder, Workspace, exclusive
 
 
 @pytest.fixture
@@ -43,6 +43,23 @@ def test_what_was_handed_over_is_pending_until_its_files_say_more(
     with run.locked():
         assert standing(run).state == "RUNNING"
     assert standing(run).state == "INTERRUPTED"
+
+
+def test_an_ended_one_that_is_asked_for_again_is_listed_as_that(
+    run: RunFolder, workspace: Workspace
+) -> None:
+    begins(run)
+    ended = {"time": 9, "end": "FAILED", "step": 70, "why": {"error": "WorkerLost"}}
+    with run.outbox.open("a") as outbox:
+        print(json.dumps(ended), file=outbox)
+    assert [each.state for each in summaries(workspace)] == ["FAILED"]
+
+    Handover("https://head:8265", False, "a-job", 5, size_of(run)).write(run)
+    assert [each.state for each in summaries(workspace)] == ["PENDING"]
+    run.ticket.parent.mkdir(exist_ok=True)
+    run.ticket.write_text("{}")
+    with exclusive(run.ticket):
+        assert [each.state for each in summaries(workspace)] == ["QUEUED"]
 
 
 def test_the_same_request_has_the_same_id_and_a_later_attempt_another(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,19 @@ def test_a_job_is_sent_once_cleaned_up_and_not_begun_again() -> None:
     assert spec["ttlSecondsAfterFinished"] == 600
 
 
+def test_a_job_in_a_queue_of_kueue_is_suspended_until_kueue_lets_it_begin() -> None:
+    queued = ray_job(cluster_document(), SUBMISSION, "", Resources(), {}, "night")
+    require_valid(queued)
+
+    assert queued["metadata"]["labels"] == {**PART_OF, "kueue.x-k8s.io/queue-name": "night"}
+    assert queued["spec"]["suspend"] is True
+    # Kueue takes no job that would leave its cluster behind, or that names another one.
+    assert queued["spec"]["shutdownAfterJobFinishes"] is True
+    assert "clusterSelector" not in queued["spec"]
+    assert rendered()["metadata"]["labels"] == PART_OF
+    assert "suspend" not in rendered()["spec"]
+
+
 def test_the_head_finds_the_spec_where_the_entrypoint_looks_for_it() -> None:
     text = "kind: train\nname: 'a \"quoted\" $NAME'\n"
     job = rendered(spec=text)
@@ -252,7 +266,7 @@ def test_the_pods_account_has_no_token_and_no_right() -> None:
 
 
 def test_only_the_pods_themselves_and_labelled_clients_reach_the_head() -> None:
-    among, head = shipped("NetworkPolicy")
+    among, head, _, schedules = shipped("NetworkPolicy")
     own, clients = {"podSelector": {"matchLabels": PART_OF}}, {"aigc-factory/client": "true"}
 
     assert among["spec"]["podSelector"] == own["podSelector"]
@@ -262,13 +276,36 @@ def test_only_the_pods_themselves_and_labelled_clients_reach_the_head() -> None:
     assert rule["ports"] == [{"protocol": "TCP", "port": 8265}]
     assert {"podSelector": {"matchLabels": clients}} in rule["from"]
     assert all(each["podSelector"]["matchLabels"] for each in rule["from"])
-    for policy in (among, head):
+    for policy in (among, head, schedules):
         assert policy["spec"]["policyTypes"] == ["Ingress"]
+    assert "ingress" not in schedules["spec"]
+    selected = schedules["spec"]["podSelector"]["matchLabels"]
+    assert tick_pod()["metadata"]["labels"].items() >= selected.items()
     for pod in ray_pods():
         # Not the name: KubeRay's Service finds the head by its own.
         assert pod["metadata"]["labels"] == PART_OF
     assert tick_pod()["metadata"]["labels"].items() >= clients.items()
     assert not tick_pod()["metadata"]["labels"].items() >= PART_OF.items()
+
+
+def test_what_every_pod_reaches_is_named() -> None:
+    *_, out, _ = shipped("NetworkPolicy")
+    (chosen,) = out["spec"]["podSelector"]["matchExpressions"]
+    among, names, services, outside = out["spec"]["egress"]
+
+    assert out["spec"]["policyTypes"] == ["Egress"]
+    for pod in every_pod():
+        assert pod["metadata"]["labels"][chosen["key"]] in chosen["values"]
+    assert among == {"to": [{"podSelector": {"matchLabels": PART_OF}}]}
+    assert [each["port"] for each in names["ports"]] == [53, 53]
+    assert all(each["podSelector"]["matchLabels"] for each in services["to"])
+    assert [each["port"] for each in outside["ports"]] == [443, 5432, 465, 587]
+    for each in outside["to"]:
+        network = ip_network(each["ipBlock"]["cidr"])
+        shut = [ip_network(inner) for inner in each["ipBlock"]["except"]]
+        metadata = ip_address("169.254.169.254" if network.version == 4 else "fd00:ec2::254")
+        assert any(metadata in inner for inner in shut)
+        assert all(inner.subnet_of(network) for inner in shut)
 
 
 def test_the_schedule_is_looked_after_every_minute_whatever_was_missed() -> None:

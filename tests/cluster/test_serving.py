@@ -85,7 +85,8 @@ def generated(folder: Path, count: int, seed: int) -> np.ndarray[Any, Any]:
         shard_size=1000,
         code="0",
     )
-    made = make_samples(model, range(count), plan.sample_seed, plan.label)
+    samples = range(count)
+    made = make_samples(model, samples, plan.seeds(samples), plan.classes(samples))
     stored: np.ndarray[Any, Any] = made.stored.numpy()
     return stored
 

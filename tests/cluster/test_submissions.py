@@ -78,6 +78,27 @@ def test_a_held_one_is_running_until_its_process_is_gone(workspace: Workspace) -
         assert standing(workspace.run("vae-2")).state == "PENDING"
 
 
+@pytest.mark.parametrize(
+    ("closed_as", "error", "state"),
+    [
+        ("FINISHED", None, "SUCCEEDED"),
+        ("FAILED", "DataError", "FAILED"),
+        ("KILLED", "Cancelled", "CANCELLED"),
+        ("KILLED", "Preempted", "STOPPED"),
+        ("KILLED", None, "INTERRUPTED"),
+        (["FINISHED"], {"no": "text"}, "INTERRUPTED"),
+    ],
+)
+def test_the_list_and_the_status_of_an_ended_one_agree(
+    closed_as: Any, error: Any, state: str, workspace: Workspace
+) -> None:
+    run = made(workspace, "vae-1", begin(), {**end(closed_as, error), "step": 70})
+    (summary,) = summaries(workspace)
+
+    assert summary == details(run, workspace).summary
+    assert (summary.state, summary.step) == (state, 70)
+
+
 def test_the_last_attempt_counts(workspace: Workspace) -> None:
     run = made(workspace, "vae-1", begin(), end("FAILED", "DataError"))
     assert standing(run).reason == "DataError: so it is"

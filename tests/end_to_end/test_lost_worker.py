@@ -9,9 +9,10 @@ import logging
 import os
 import signal
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import ray
@@ -21,11 +22,13 @@ from safetensors.torch import load_file
 
 from aigc.data.batches import Batch
 from aigc.data.importers import import_dataset
+from aigc.data.manifest import Shard
+from aigc.data.shards import write_shard
 from aigc.training.loop import Meter, _Steps
 from aigc.training.world import World
 from cluster.errors import WorkerLost
 from cluster.local import LocalRay
-from cluster.places import Worker
+from cluster.places import Here, Input, Output, Worker
 from cluster.resources import Resources
 from cluster.workspace import Workspace
 from jobs.progress import Reporter
@@ -198,3 +201,45 @@ def test_a_killed_node_is_done_without(undisturbed: Submission, tmp_path: Path) 
     assert statuses(session) == ["FINISHED"]
     expected, found = weights(undisturbed), weights(submission)
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
+class KillingNight(LocalRay):
+    """A local Ray on which the first worker that is about to write a shard kills itself."""
+
+    def map(
+        self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
+    ) -> Iterator[Output]:
+        killed = self._scratch.parent / "killed"
+
+        def die_once(*arguments: Any) -> Shard:
+            if not killed.exists():
+                killed.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return write_shard(*arguments)
+
+        def run(given: Input) -> Output:
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr("cluster.generation.write_shard", die_once)
+                return function(given)
+
+        return super().map(run, inputs, resources)
+
+
+def test_a_night_names_the_worker_that_it_lost(tmp_path: Path) -> None:
+    session, submission = opened(tmp_path / "workspace")
+    here = replace(session, place=Here())
+    execute(submission, here)
+    spec = load(
+        SPECS / "tiny" / "generate.yaml", ("model=tiny@1", "evaluation.metrics=[]", "gates={}")
+    )
+    night = prepare(spec, session)
+    place = KillingNight(session.workspace.root / "ray")
+    with place:
+        outcome = execute(night, replace(session, place=place))
+
+    report = json.loads(Path(outcome["report"]).with_name("report.json").read_text())
+    (incident,) = report["incidents"]
+    assert (incident["what"], incident["count"]) == ("a worker was lost", 1)
+    assert "fill shard" in incident["said"]
+    assert outcome["published"] is True
+    assert not night.run.begun.exists()

@@ -93,6 +93,43 @@ def test_what_no_laptop_has_is_rendered_on_one_and_not_run(
     assert submitted(workspace, spec, "--dry-run") == 105
 
 
+def test_a_queue_of_kueue_is_named_by_an_option_and_changes_no_id(
+    workspace: Workspace, spec: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = []
+    for words in ([], ["--queue", "a" * 63]):
+        assert submitted(workspace, spec, "--render", "kuberay", *words) == 0
+        job = yaml.safe_load(capsys.readouterr().out)
+        require_valid(job)
+        ids.append(job["spec"]["jobId"])
+
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "a" * 63
+    assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--render", "kuberay", "--queue", "a" * 64], "at most 63 small letters"),
+        (["--render", "kuberay", "--queue", "Night"], "is no name of a queue"),
+        (["--render", "kuberay", "--queue", ""], "is no name of a queue"),
+        (["--render", "kuberay", "--priority", "5"], "classes with names"),
+        (["--queue", "night"], "say --render kuberay"),
+    ],
+)
+def test_what_no_queue_can_have_is_refused(
+    words: list[str],
+    said: str,
+    workspace: Workspace,
+    spec: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert submitted(workspace, spec, *words) == 2
+    told = capsys.readouterr()
+    assert said in told.err
+    assert told.out == ""
+
+
 def test_the_entrypoint_makes_the_same_submission_of_the_spec_that_it_finds(
     workspace: Workspace, spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

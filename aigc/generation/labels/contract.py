@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from aigc.generation.labels.label import Label
@@ -11,10 +12,40 @@ class Carrier(Protocol):
     """A format of media files, and the place in it that the standard gives the label."""
 
     def write(self, media: bytes, label: Label) -> bytes:
-        """The file with the label in it, its content untouched; the same bytes every time.
-
-        Raises LabelMalformed when the file cannot take it.
-        """
+        """The file with the label in it; the same bytes every time. Raises LabelMalformed."""
+        return self.put(media, self.expressed(label))
 
     def read(self, media: bytes) -> Label:
         """The label of a file. Raises Unlabelled, LabelForeign, LabelMalformed, nothing else."""
+        return self.understood(self.found(media))
+
+    def expressed(self, label: Label) -> bytes:
+        """What the format says the label by. The labels of two samples differ by their ids."""
+        ...
+
+    def put(self, media: bytes, expressed: bytes) -> bytes:
+        """The file with that in its place, its content untouched.
+
+        Raises LabelMalformed when the file cannot take it.
+        """
+        ...
+
+    def found(self, media: bytes) -> bytes:
+        """What stands in the place of the label. Raises Unlabelled, LabelMalformed."""
+        ...
+
+    def understood(self, expressed: bytes) -> Label:
+        """The label that it says. Raises Unlabelled, LabelForeign, LabelMalformed."""
+        ...
+
+
+def expressions(carrier: Carrier, label: Label, samples: Sequence[int]) -> Iterator[bytes]:
+    """What says the label of each sample of the dataset that has the `label`.
+
+    They are made of one, in which the id is exchanged: digits mean themselves in every format.
+    """
+    whole, first = carrier.expressed(label), carrier.expressed(label.of_sample(0))
+    # The dataset's expression goes on with what closes its id, a sample's with a slash.
+    place = next(place for place, byte in enumerate(whole) if byte != first[place])
+    before, after = whole[:place], whole[place:]
+    return (b"%b/%d%b" % (before, sample, after) for sample in samples)

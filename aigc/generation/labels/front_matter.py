@@ -8,29 +8,41 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from aigc.errors import LabelMalformed, Unlabelled
+from aigc.generation.labels.contract import Carrier
 from aigc.generation.labels.label import AIGC, Label, malformed
 
 LINE, KEY = "---\n", f"{AIGC}:".encode()
+END = b"\n" + LINE.encode()
 
 
-class FrontMatter:
-    """The contract of `aigc.generation.labels.contract.Carrier` for text and Markdown, UTF-8."""
+class FrontMatter(Carrier):
+    """Text and Markdown, UTF-8."""
 
-    def write(self, media: bytes, label: Label) -> bytes:
-        """The label, and then the text as it is, even if that begins with front matter: whatever a
-        model has written is content. A line of the label is YAML, and its value JSON as well."""
+    def expressed(self, label: Label) -> bytes:
+        """Front matter. A line of it is YAML, and its value JSON as well."""
         fields = label.model_dump(by_alias=True)
         lines = [
             f"  {key}: {json.dumps(text, ensure_ascii=False)}\n" for key, text in fields.items()
         ]
-        return "".join([LINE, f"{AIGC}:\n", *lines, LINE]).encode() + media
+        return "".join([LINE, f"{AIGC}:\n", *lines, LINE]).encode()
 
-    def read(self, media: bytes) -> Label:
-        """The label before a text, in the form that `write` gives it and no other: whoever reads
-        all of YAML reads what makes readers fall. Raises Unlabelled, LabelMalformed."""
-        head, end, _ = media.partition(b"\n" + LINE.encode())
-        first, *lines = head.split(b"\n")
-        if not end or first + b"\n" != LINE.encode() or KEY not in lines:
+    def put(self, media: bytes, expressed: bytes) -> bytes:
+        """The label, and then the text as it is, even if that begins with front matter: whatever a
+        model has written is content."""
+        return expressed + media
+
+    def found(self, media: bytes) -> bytes:
+        """The front matter before a text. Raises Unlabelled."""
+        head, end, _ = media.partition(END)
+        if not end:
+            raise Unlabelled("the text has no label in front of it", "Write the label")
+        return head + end
+
+    def understood(self, expressed: bytes) -> Label:
+        """The label in front matter of the form that we give it and no other: whoever reads all of
+        YAML reads what makes readers fall. Raises Unlabelled, LabelMalformed."""
+        first, *lines = expressed.removesuffix(END).split(b"\n")
+        if first + b"\n" != LINE.encode() or KEY not in lines:
             raise Unlabelled("the text has no label in front of it", "Write the label")
         if lines[0] != KEY or len(lines) != 1 + len(Label.model_fields):
             raise _unreadable("the front matter has other lines than the label's")

@@ -6,9 +6,10 @@ format keeps it, the practice guides TC260-PG-2025 say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, Literal
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
@@ -59,11 +60,12 @@ class Label(Config):
         """The label of one sample of the dataset that this is the label of."""
         return self.model_copy(update={"produce_id": f"{self.produce_id}/{sample}"})
 
-    def texts(self, samples: Iterable[int]) -> list[str]:
+    def texts(self, samples: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
         """The JSON object of each sample's label, as `of_sample(sample).as_json()` gives it."""
         text, name = self.as_json(), to_json(self.produce_id).decode()[:-1]
         before, _, after = text.partition(f'"ProduceID":{name}"')
-        return [f'{before}"ProduceID":{name}/{sample}"{after}' for sample in samples]
+        ids = samples.cast(pa.string())
+        return pc.binary_join_element_wise(f'{before}"ProduceID":{name}/', ids, f'"{after}', "")
 
     def as_json(self) -> str:
         """The standard's JSON object, on one line."""

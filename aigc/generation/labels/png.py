@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from aigc.errors import LabelMalformed, Unlabelled
 from aigc.generation.labels import xmp
+from aigc.generation.labels.contract import Carrier
 from aigc.generation.labels.label import Label
-from aigc.generation.png_files import AFTER_HEADER, TEXT, chunk, chunks
+from aigc.generation.png_files import AFTER_HEADER, TEXT, chunk, chunks, is_png
 
 KEYWORD = b"XML:com.adobe.xmp\0"
 # Not compressed, no language, no translated keyword: what XMP part 3 asks of the chunk.
 UNCOMPRESSED = b"\0\0\0\0"
 
 
-class PngCarrier:
-    """The contract of `aigc.generation.labels.contract.Carrier` for PNG."""
+class PngCarrier(Carrier):
+    """PNG."""
 
-    def write(self, media: bytes, label: Label) -> bytes:
-        """The picture with the label; no pixel, and no other chunk, is touched.
+    def expressed(self, label: Label) -> bytes:
+        """An XMP packet."""
+        return xmp.packet(label)
 
-        Raises LabelMalformed when it is no sound PNG file, or has an XMP packet already.
+    def put(self, media: bytes, expressed: bytes) -> bytes:
+        """The picture with the packet; no pixel, and no other chunk, is touched.
+
+        Raises LabelMalformed when it is no PNG file, or has an XMP packet already. Whether its
+        chunks are sound, `found` sees.
         """
-        if _packets(media):
+        if not (is_png(media) and KEYWORD not in media) and _packets(media):
             raise LabelMalformed(
                 "the PNG file has an XMP packet already", "Label the picture as it was made"
             )
-        text = chunk(TEXT, KEYWORD + UNCOMPRESSED + xmp.packet(label))
+        text = chunk(TEXT, KEYWORD + UNCOMPRESSED + expressed)
         return media[:AFTER_HEADER] + text + media[AFTER_HEADER:]
 
-    def read(self, media: bytes) -> Label:
-        """The label of a picture. Raises Unlabelled, LabelForeign, LabelMalformed."""
+    def found(self, media: bytes) -> bytes:
+        """The XMP packet of a sound picture. Raises Unlabelled, LabelMalformed."""
         packets = _packets(media)
         if not packets:
             raise Unlabelled("the PNG file has no XMP packet", "Write the label")
@@ -37,7 +43,11 @@ class PngCarrier:
                 "the PNG file has several XMP packets, or one that is compressed",
                 "Write the label anew from the record",
             )
-        return xmp.label_of(packets[0][len(UNCOMPRESSED) :])
+        return packets[0][len(UNCOMPRESSED) :]
+
+    def understood(self, expressed: bytes) -> Label:
+        """The label in the packet. Raises Unlabelled, LabelForeign, LabelMalformed."""
+        return xmp.label_of(expressed)
 
 
 def _packets(png: bytes) -> list[bytes]:

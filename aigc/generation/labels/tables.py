@@ -7,6 +7,7 @@ The standard says nothing of Parquet and Arrow; both keep metadata and columns a
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aigc.data.shards import SAMPLE
 from aigc.errors import LabelMalformed, Unlabelled
@@ -18,9 +19,9 @@ LABEL_FIELD = pa.field(AIGC, pa.string(), nullable=False)
 
 def label_table(table: pa.Table, label: Label) -> pa.Table:
     """A table of samples of a generated dataset, with the dataset's `label` and the samples'."""
-    texts = label.texts(table.column(SAMPLE).to_pylist())
+    texts = label.texts(table.column(SAMPLE))
     metadata = {**(table.schema.metadata or {}), AIGC: f'{{"{AIGC}":{label.as_json()}}}'}
-    labelled = table.append_column(LABEL_FIELD, pa.array(texts, pa.string()))
+    labelled = table.append_column(LABEL_FIELD, texts)
     return labelled.replace_schema_metadata(metadata)
 
 
@@ -33,12 +34,15 @@ def table_label(table: pa.Table) -> Label:
     for name in (SAMPLE, AIGC):
         if table.column_names.count(name) != 1:
             raise Unlabelled(f"the table has no one column {name!r}", "Label it anew")
-    texts, samples = table.column(AIGC).to_pylist(), table.column(SAMPLE).to_pylist()
-    for sample, text, own in zip(samples, texts, label.texts(samples), strict=True):
+    own, others = label.texts(table.column(SAMPLE)), table
+    if table.column(AIGC).type == own.type:
+        # As it was written it needs no parser, which would take most of the time.
+        others = table.filter(pc.not_equal(table.column(AIGC), own).fill_null(True))
+    texts, samples = others.column(AIGC).to_pylist(), others.column(SAMPLE).to_pylist()
+    for sample, text in zip(samples, texts, strict=True):
         if not text:
             raise Unlabelled(f"sample {sample} has no label", "Label the table anew")
-        # As it was written it needs no parser, which would take most of the time.
-        if text != own and Label.from_json(text) != label.of_sample(sample):
+        if Label.from_json(text) != label.of_sample(sample):
             raise LabelMalformed(
                 f"the label of sample {sample} is that of something else", "Label the table anew"
             )

@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 from hypothesis import given
@@ -20,6 +21,7 @@ from pydantic import ValidationError
 
 from aigc.errors import LabelError, LabelForeign, LabelMalformed, Unlabelled
 from aigc.generation.labels import CARRIERS, xmp
+from aigc.generation.labels.contract import expressions
 from aigc.generation.labels.label import Label
 from aigc.generation.labels.png import KEYWORD, UNCOMPRESSED
 from aigc.generation.png_files import AFTER_HEADER, chunk, encode
@@ -381,4 +383,15 @@ def test_a_text_that_looks_like_a_label_is_content() -> None:
 
 @given(label=LABELS, samples=st.lists(st.integers(0, 10**12), max_size=5))
 def test_the_texts_of_many_samples_are_those_of_each(label: Label, samples: list[int]) -> None:
-    assert label.texts(samples) == [label.of_sample(sample).as_json() for sample in samples]
+    ids = pa.array(samples, pa.int64())
+    assert label.texts(ids).to_pylist() == [label.of_sample(sample).as_json() for sample in samples]
+
+
+@pytest.mark.parametrize("suffix", CARRIERS)
+@given(label=LABELS, samples=st.lists(st.integers(0, 10**12), max_size=5))
+def test_the_expressions_of_many_samples_are_those_of_each(
+    suffix: str, label: Label, samples: list[int]
+) -> None:
+    carrier = CARRIERS[suffix]
+    each = [carrier.expressed(label.of_sample(sample)) for sample in samples]
+    assert list(expressions(carrier, label, samples)) == each

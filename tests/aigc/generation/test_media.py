@@ -34,7 +34,7 @@ def of_images(stored: torch.Tensor) -> Layout:
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 48)], ids=str)
 def test_an_image_becomes_a_png_file_of_the_same_pixels(shape: tuple[int, ...]) -> None:
     stored = images(*shape)
-    files = list(media_files(stored, of_images(stored), LABELS))
+    files = list(media_files(stored, of_images(stored), DATASET, range(3)))
 
     assert [file.suffix for file in files] == ["png"] * 3
     for file, record, label in zip(files, stored, LABELS, strict=True):
@@ -46,7 +46,7 @@ def test_an_image_becomes_a_png_file_of_the_same_pixels(shape: tuple[int, ...]) 
 def test_a_text_becomes_markdown_without_its_padding() -> None:
     texts = [b"a word", b"\xff no utf-8", b"\0" * 12]
     stored = torch.tensor([list(text.ljust(12, b"\0")) for text in texts], dtype=torch.uint8)
-    files = list(media_files(stored, TEXT, LABELS))
+    files = list(media_files(stored, TEXT, DATASET, range(3)))
 
     assert [CARRIERS[file.suffix].read(file.content) for file in files] == LABELS
     bodies = [file.content.split(b"\n---\n", 1)[1] for file in files]
@@ -55,7 +55,9 @@ def test_a_text_becomes_markdown_without_its_padding() -> None:
 
 def test_the_same_records_and_labels_give_the_same_bytes() -> None:
     stored = images(1, 28, 28)
-    first, second = (list(media_files(stored, of_images(stored), LABELS)) for _ in range(2))
+    first, second = (
+        list(media_files(stored, of_images(stored), DATASET, range(3))) for _ in range(2)
+    )
 
     assert first == second
     assert len({file.sha256 for file in first}) == 3
@@ -68,23 +70,35 @@ def test_every_kind_of_content_has_a_file_with_a_place_for_the_label() -> None:
 
 def test_content_without_a_place_for_a_label_is_not_written() -> None:
     with pytest.raises(Unlabelled, match="music"):
-        next(media_files(images(4), Layout(modality="music", shape=(4,)), LABELS))
+        next(media_files(images(4), Layout(modality="music", shape=(4,)), DATASET, range(3)))
 
 
 def test_a_label_that_is_not_read_back_stops_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     class Forgetful(PngCarrier):
-        def write(self, media: bytes, label: Label) -> bytes:
-            return super().write(media, DATASET)
+        def put(self, media: bytes, expressed: bytes) -> bytes:
+            return super().put(media, expressed.replace(b'/1"', b'/2"'))
 
     monkeypatch.setitem(CARRIERS, "png", Forgetful())
     stored = images(1, 28, 28)
 
-    with pytest.raises(Unlabelled, match="night@f750d6018c20/0"):
-        next(media_files(stored, of_images(stored), LABELS))
+    with pytest.raises(Unlabelled, match="night@f750d6018c20/1 "):
+        list(media_files(stored, of_images(stored), DATASET, range(3)))
+
+
+def test_a_label_that_no_parser_understands_stops_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(PngCarrier):
+        def expressed(self, label: Label) -> bytes:
+            return super().expressed(label).replace(b"Example", b"Another")
+
+    monkeypatch.setitem(CARRIERS, "png", Wrong())
+    stored = images(1, 28, 28)
+
+    with pytest.raises(Unlabelled, match="night@f750d6018c20/0 "):
+        list(media_files(stored, of_images(stored), DATASET, range(3)))
 
 
 def test_each_record_has_its_label() -> None:
     stored = images(1, 28, 28)
 
     with pytest.raises(ValueError, match="zip"):
-        list(media_files(stored, of_images(stored), LABELS[:2]))
+        list(media_files(stored, of_images(stored), DATASET, range(2)))

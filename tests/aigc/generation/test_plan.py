@@ -52,9 +52,14 @@ def test_whatever_is_asked_differently_is_another_version(changes: dict[str, Any
 
 def test_every_tick_of_a_schedule_has_samples_of_its_own() -> None:
     first, second = (plan(due=f"2027-01-{day}T02:00:00+00:00") for day in (30, 31))
-    seeds = [each.sample_seed(0) for each in (plan(), first, second)]
+    seeds = [each.seeds([0]).item() for each in (plan(), first, second)]
     assert len(set(seeds)) == 3
-    assert first.sample_seed(0) == plan(due=first.due).sample_seed(0)
+    assert first.seeds([0]) == plan(due=first.due).seeds([0])
+
+
+def test_every_attempt_at_a_sample_has_a_seed_of_its_own() -> None:
+    seeds = {seed for attempt in range(3) for seed in plan().seeds(range(100), attempt).tolist()}
+    assert len(seeds) == 300
 
 
 def test_a_plan_survives_its_file() -> None:
@@ -72,16 +77,18 @@ def test_shards_hold_each_sample_once_in_order(count: int, shard_size: int) -> N
 
 
 def test_seeds_are_unique_and_do_not_depend_on_shards() -> None:
-    seeds = [plan().sample_seed(sample) for sample in range(10_000)]
+    seeds = plan().seeds(range(10_000)).tolist()
 
     assert len(set(seeds)) == len(seeds)
-    assert seeds[:50] == [plan(shard_size=3, count=9).sample_seed(sample) for sample in range(50)]
-    assert plan(seed=8).sample_seed(0) not in seeds
+    assert seeds[40:50] == plan(shard_size=3, count=9).seeds(range(40, 50)).tolist()
+    assert plan(seed=8).seeds([0]).item() not in seeds
 
 
 def test_labels_come_in_turn() -> None:
-    assert [plan().label(sample) for sample in range(12)] == [*range(10), 0, 1]
-    assert plan(layout=LAYOUT.model_copy(update={"labels": ()})).label(5) is None
+    classes = plan().classes(range(12))
+    assert classes is not None
+    assert classes.tolist() == [*range(10), 0, 1]
+    assert plan(layout=LAYOUT.model_copy(update={"labels": ()})).classes([5]) is None
 
 
 @pytest.mark.parametrize("changes", [{"count": 0}, {"shard_size": 0}, {"seed": -1}, {"extra": 1}])

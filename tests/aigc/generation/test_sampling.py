@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pytest
@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from aigc.data.batches import Records
 from aigc.data.shards import PROVENANCE
-from aigc.generation.plan import BATCH, ModelReference, Plan
+from aigc.generation.plan import BATCH, ModelReference, Plan, classes_of, sample_seeds
 from aigc.generation.sampling import generated_schema, make_samples, shard_table
 from aigc.layout import Layout
 from aigc.models import build
 from aigc.models.contract import Model
 from aigc.models.gan import GANConfig
 from aigc.models.vae import VAEConfig
-from aigc.seeding import derive
 
 LAYOUT = Layout(modality="image", shape=(1, 8, 8), labels=tuple("0123456789"))
 COUNT = 3 * BATCH
@@ -31,9 +30,7 @@ MODELS = {
 
 
 def made(model: Model, samples: Sequence[int]) -> Records:
-    classes = model.layout.classes
-    label: Callable[[int], int | None] = lambda i: i % classes if classes else None  # noqa: E731
-    return make_samples(model, samples, lambda i: derive(7, "sample", i), label)
+    return make_samples(model, samples, sample_seeds(7, samples), classes_of(samples, model.layout))
 
 
 WHOLE = {name: made(model, range(COUNT)) for name, model in MODELS.items()}
@@ -112,7 +109,7 @@ def test_a_shard_carries_each_samples_id_and_seed() -> None:
     assert table.schema == generated_schema(LAYOUT)
     assert set(PROVENANCE.names) < set(table.column_names)
     assert table.column("sample").to_pylist() == list(range(200, 230))
-    assert table.column("seed").to_pylist() == [asked.sample_seed(i) for i in range(200, 230)]
+    assert table.column("seed").to_pylist() == asked.seeds(range(200, 230)).tolist()
     assert table.column("label").to_pylist() == [i % 10 for i in range(200, 230)]
 
 
@@ -146,18 +143,16 @@ class Cramped(torch.nn.Module):
 
 def test_where_memory_is_short_the_batch_is_made_in_halves() -> None:
     roomy, cramped = Cramped(1000), Cramped(70)
-    seeds: Callable[[int], int] = lambda i: derive(7, "sample", i)  # noqa: E731
-    wanted = make_samples(roomy, range(BATCH), seeds, lambda i: 0)  # type: ignore[arg-type]
-    halved = make_samples(cramped, range(BATCH), seeds, lambda i: 0)  # type: ignore[arg-type]
+    wanted, halved = made(roomy, range(BATCH)), made(cramped, range(BATCH))  # type: ignore[arg-type]
 
     assert torch.equal(wanted.stored, halved.stored)
     assert roomy.asked == [BATCH]
     assert max(each for each in cramped.asked if each <= 70) == 63
     with pytest.raises(torch.OutOfMemoryError):
-        make_samples(Cramped(0), range(3), seeds, lambda i: 0)  # type: ignore[arg-type]
+        made(Cramped(0), range(3))  # type: ignore[arg-type]
 
 
 def test_what_is_no_number_is_a_blank_sample() -> None:
-    made = make_samples(Cramped(1000, broken=True), range(5), lambda i: i, lambda i: 0)  # type: ignore[arg-type]
-    assert made.stored[0].unique().tolist() == [0]
-    assert made.stored[1].unique().numel() == 1
+    records = made(Cramped(1000, broken=True), range(5))  # type: ignore[arg-type]
+    assert records.stored[0].unique().tolist() == [0]
+    assert records.stored[1].unique().numel() == 1

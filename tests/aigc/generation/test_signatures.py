@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from authority import PEM, PKCS8, PLAIN, Authority, Key
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,72 +21,10 @@ from aigc.generation.png_files import AFTER_HEADER, SIGNATURE, TEXT, chunk, chun
 from aigc.generation.signatures import Credentials, Signature, sign, verify
 from aigc.modalities.image_files import read_image
 
-Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
-PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-PLAIN = serialization.NoEncryption()
-
 MODEL = ModelReference(name="digits", version=3, digest="ab" * 32)
 LABEL = Label.of_dataset("Example Ltd", "night@f750d6018c20").of_sample(5)
 PIXELS = np.arange(28 * 28, dtype=np.uint8).reshape(1, 28, 28)
 PNG = CARRIERS["png"].write(encode(PIXELS), LABEL)
-
-
-@dataclass(frozen=True)
-class Authority:
-    """A root certificate of a test, which says who may sign."""
-
-    key: ec.EllipticCurvePrivateKey
-    root: bytes
-
-    @classmethod
-    def new(cls, name: str = "Root") -> Authority:
-        key = ec.generate_private_key(ec.SECP256R1())
-        return cls(key, certificate(name, key, name, key).public_bytes(PEM))
-
-    def credentials(self, key: Key) -> Credentials:
-        leaf = certificate("Example signer", key, "Root", self.key).public_bytes(PEM)
-        return Credentials(leaf + self.root, key.private_bytes(PEM, PKCS8, PLAIN))
-
-
-def certificate(
-    subject: str, key: Key, issuer: str, issuer_key: ec.EllipticCurvePrivateKey
-) -> x509.Certificate:
-    is_root, now = subject == issuer, datetime.now(UTC)
-    usage = dict.fromkeys(
-        [
-            "content_commitment",
-            "key_encipherment",
-            "data_encipherment",
-            "key_agreement",
-            "encipher_only",
-            "decipher_only",
-        ],
-        False,
-    )
-    signing = {"digital_signature": not is_root, "key_cert_sign": is_root, "crl_sign": is_root}
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(named(subject))
-        .issuer_name(named(issuer))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
-        .add_extension(x509.KeyUsage(**usage, **signing), critical=True)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False
-        )
-    )
-    if not is_root:
-        purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
-        builder = builder.add_extension(purpose, critical=False)
-    return builder.sign(issuer_key, hashes.SHA256())
-
-
-def named(name: str) -> x509.Name:
-    organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Example Ltd")
-    return x509.Name([organization, x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 AUTHORITY = Authority.new()
