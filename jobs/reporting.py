@@ -51,8 +51,8 @@ REJECTED, PAIRS, PASSAGES, FARTHEST = 20, 12, 12, 30
 """So many of each are shown."""
 
 RULES = {
-    "image": "A copy is what lies nearer to a training record, as it is, flipped, cropped or "
-    "noised, than training records lie to one another.",
+    "image": "A copy is what lies nearer to a training record, as it is, flipped, cropped, moved "
+    "or noised, than training records lie to one another.",
     "text": "A copy is what has a long span that stands verbatim in a training record.",
 }
 """What is called a copy, by modality."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from ray.train import ScalingConfig
+from ray.train.torch import TorchTrainer
 
 from aigc.errors import DataError
 from aigc.training.world import World
+from cluster import on_ray
 from cluster.errors import CanNeverFit
 from cluster.local import LocalRay
 from cluster.places import Here, Place, device, machine, require_fit
@@ -96,3 +100,17 @@ def test_this_machine_has_what_this_process_may_use() -> None:
 def test_a_worker_uses_a_gpu_only_if_it_asks_for_one() -> None:
     assert device(Resources()) == torch.device("cpu")
     assert device(Resources(gpus_per_worker=0.5)) == torch.device("cuda")
+
+
+def test_a_training_starts_none_of_the_helpers_of_ray_that_it_has_no_use_for(
+    tmp_path: Path,
+) -> None:
+    ours = on_ray._trainer(lambda world: None, TWO, tmp_path, "attempt")
+    plain = TorchTrainer(lambda: None, scaling_config=ScalingConfig(num_workers=2))
+
+    def kinds(trainer: TorchTrainer) -> set[str]:
+        callbacks = trainer._create_default_callbacks()  # type: ignore[attr-defined]  # V2's
+        return {type(callback).__name__ for callback in callbacks}
+
+    spared = {"DatasetsCallback", "PlacementGroupCleanerCallback"}
+    assert kinds(plain) - kinds(ours) == spared

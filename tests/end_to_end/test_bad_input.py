@@ -160,6 +160,10 @@ MISTAKES = {
         (TRAIN, "[]", "[elbo]"),
         ["8: evaluation.metrics: must not name elbo: a gan has no bound on the likelihood"],
     ),
+    "a name of 200 characters": (
+        (TRAIN, "name: bad", f"name: {'bad-' * 50}"),
+        ["2: name: must be up to 40 of a–z, 0–9 and -, the first no - (got "],
+    ),
     "a second document": (
         (TRAIN, "registry:", "---\nregistry:"),
         ["9: a second document begins: one file asks for one job"],

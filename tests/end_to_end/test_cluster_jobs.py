@@ -166,7 +166,9 @@ def test_a_job_runs_on_an_open_cluster_if_one_says_so(
 
 
 def test_what_can_never_fit_is_said_before_anything_is_sent(jobs: Jobs) -> None:
-    code, out, err = jobs.submit("resources.gpus_per_worker=8")
+    code, out, err = jobs.submit(
+        "resources.workers=1000", "resources.gpus_per_worker=10", "training.batch_size=1000"
+    )
     assert (code, out) == (105, "")
     assert "the cluster has 1 node(s) with 2 CPU and 0 GPU in all" in err
     assert list(jobs.workspace.runs()) == []
