@@ -171,8 +171,10 @@ def _verify_samples(dataset: Dataset) -> list[Damage]:
         for split in dataset.manifest.splits
         for batch in dataset.read(split, [SAMPLE])
     ]
-    found, counts = np.unique(np.concatenate(ids), return_counts=True)
-    planned = np.arange(dataset.manifest.source["plan"]["count"])
+    samples, planned = np.concatenate(ids), np.arange(dataset.manifest.source["plan"]["count"])
+    if np.array_equal(np.sort(samples), planned):
+        return []
+    found, counts = np.unique(samples, return_counts=True)
     is_whole = "quarantined" not in dataset.manifest.source
     problems = {
         "missing": np.setdiff1d(planned if is_whole else found, found),
@@ -180,7 +182,7 @@ def _verify_samples(dataset: Dataset) -> list[Damage]:
         "not in the plan": np.setdiff1d(found, planned),
     }
     return [
-        Damage(f"{len(samples)} samples are {what}, the first is {samples[0]}")
-        for what, samples in problems.items()
-        if len(samples)
+        Damage(f"{len(wrong)} samples are {what}, the first is {wrong[0]}")
+        for what, wrong in problems.items()
+        if len(wrong)
     ]
