@@ -16,9 +16,10 @@ from aigc.data.files import unwritable, write_json
 from aigc.errors import ArtifactCorrupt
 from aigc.training.tensors import require_whole
 from cluster.aliases import CHAMPION
+from cluster.locks import exclusive
 from cluster.registry import ModelVersion
 from cluster.tails import whole
-from cluster.workspace import Workspace, exclusive
+from cluster.workspace import Workspace
 
 VERSION = "champion.json"
 

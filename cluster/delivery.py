@@ -37,10 +37,11 @@ from cluster.evaluation import Evaluation
 from cluster.journal import Entry, JournalReader, Lines, is_count
 from cluster.judgement import Gates
 from cluster.ledger import Cause
+from cluster.locks import exclusive
 from cluster.promotion import promote
 from cluster.registry import ModelVersion, Registry, open_registry
 from cluster.tracking import SUBMISSION_TAG, Tracking, answered
-from cluster.workspace import RunFolder, exclusive
+from cluster.workspace import RunFolder
 
 BATCH_POINTS = 1000
 BATCH_PARAMS = 100

@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.version import VERSION
 
 from aigc.errors import WorkspaceUnwritable
-from cluster.workspace import exclusive
+from cluster.locks import exclusive
 
 
 def prepare_store(store: Path, artifacts: str) -> None:

@@ -10,9 +10,10 @@ from cluster.errors import HeadUnavailable, LogLost
 from cluster.handover import Handover, note_cancelled
 from cluster.head import Head, Job
 from cluster.holder import is_held
+from cluster.locks import exclusive
 from cluster.states import Standing
 from cluster.submissions import standing
-from cluster.workspace import RunFolder, exclusive
+from cluster.workspace import RunFolder
 
 PATIENCE_SECONDS = 60.0
 """For how long a head that does not answer is asked again."""

@@ -30,10 +30,11 @@ from aigc.modalities import modality
 from cluster.candidates import Candidates, Chosen, Judges, ModelAt, Screened
 from cluster.code import require_same_code
 from cluster.commits import attempt_in, commit, is_committed
+from cluster.locks import exclusive
 from cluster.logs import logged
 from cluster.places import Mapper
 from cluster.resources import Resources
-from cluster.workspace import RunFolder, Workspace, exclusive
+from cluster.workspace import RunFolder, Workspace
 
 QUARANTINED = "quarantined.json"
 """Beside the shards of a dataset that did not pass its gates; readers follow manifest.json only."""

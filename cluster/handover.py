@@ -17,9 +17,10 @@ from aigc.data.files import digest_of, write_json, write_text
 from cluster.errors import AlreadyRunning
 from cluster.holder import is_held
 from cluster.journal import now
+from cluster.locks import exclusive
 from cluster.states import STATES, Standing, State
 from cluster.tails import whole
-from cluster.workspace import RunFolder, Workspace, exclusive
+from cluster.workspace import RunFolder, Workspace
 
 if TYPE_CHECKING:
     from cluster.head import Head, JobRequest

@@ -27,10 +27,11 @@ from aigc.data.files import unwritable
 from cluster.errors import AlreadyRunning, Cancelled
 from cluster.holder import is_held
 from cluster.journal import now
+from cluster.locks import exclusive
 from cluster.places import Room
 from cluster.resources import Capacity, Resources, feasibility, without
 from cluster.tails import whole
-from cluster.workspace import RunFolder, exclusive
+from cluster.workspace import RunFolder
 
 AGING_SECONDS = 600.0
 KEPT_SECONDS = 3600.0

@@ -22,7 +22,8 @@ from aigc.data.files import digest_of
 from aigc.errors import first_line
 from aigc.seeding import derive
 from cluster.errors import StoreUnavailable
-from cluster.workspace import Workspace, exclusive
+from cluster.locks import exclusive
+from cluster.workspace import Workspace
 
 WAIT_SECONDS = 60
 """For another writer of the same SQLite file."""

@@ -33,9 +33,10 @@ from aigc.training.state import TrainingState
 from aigc.training.world import World
 from cluster.code import code_digest, require_same_code
 from cluster.journal import Journal
+from cluster.locks import exclusive
 from cluster.logs import logging_to
 from cluster.system import SystemWatch
-from cluster.workspace import RunFolder, exclusive
+from cluster.workspace import RunFolder
 
 SHEET_RECORDS = 100
 STOP_SECONDS = 0.5

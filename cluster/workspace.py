@@ -14,35 +14,18 @@ import contextlib
 import fcntl
 import os
 import shlex
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from aigc.data.files import unwritable
 from aigc.errors import WorkspaceUnwritable
 from cluster.errors import AlreadyRunning, WorkspaceNotFound
 from cluster.holder import sign, unsign
+from cluster.locks import taken
 
 REAPING_SECONDS = 3.0
 """A submission may be held for a moment by whoever looks whether it is an orphan."""
-
-
-@contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock in the file `path`, after waiting for whoever holds it.
-
-    It is free again when the process ends, however it ends. Raises WorkspaceUnwritable.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("a")
-    except OSError as error:
-        raise unwritable(path, error) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 VARIABLE, USUAL = "AIGC_WORKSPACE", "./workspace"
@@ -232,7 +215,7 @@ class RunFolder:
         with lock:
             if wait:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            elif not _taken(lock, patience):
+            elif not taken(lock, patience):
                 raise AlreadyRunning(
                     f"submission {self.submission} is running in another process",
                     "Wait for it, or change the spec to ask for another one",
@@ -242,20 +225,6 @@ class RunFolder:
                 yield
             finally:
                 unsign(lock)
-
-
-def _taken(lock: IO[str], patience: float) -> bool:
-    """Whether the lock could be had within so many seconds."""
-    last = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= last:
-                return False
-            time.sleep(0.02)
-        else:
-            return True
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from cluster.handover import Handover, job_name, note_cancelled, size_of, was_forgotten
+from cluster.locks import exclusive
 from cluster.states import Standing
 from cluster.submissions import standing, summaries
-from cluster.workspace import RunFolder, Workspace, exclusive
+from cluster.workspace import RunFolder, Workspace
 
 
 @pytest.fixture
