@@ -40,6 +40,7 @@ class EvaluationRequest:
     """What to judge: a model's samples, or the generated dataset in `generated` if it is given.
 
     `model` and `extractor` are folders that hold the artifacts. Likelihoods need no extractor.
+    On a GPU the last digits of a figure are others than on a processor.
     """
 
     datasets: Path
@@ -49,6 +50,7 @@ class EvaluationRequest:
     metrics: tuple[str, ...]
     seed: int = 0
     generated: Dataset | None = None
+    use_gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ class Evaluation:
 def evaluate_worker(request: EvaluationRequest) -> Evaluation:
     """Judge on one worker. Raises MetricUnknown, DataError, ModelError."""
     dataset = find(request.datasets, request.dataset)
-    model = load_model(request.model).model
+    device = torch.device("cuda" if request.use_gpu else "cpu")
+    model = load_model(request.model).model.to(device)
     extractor = _extractor(request)
     evidence = _evidence(request, model, dataset, extractor)
     data = evidence.training.features, evidence.held_out.features
@@ -118,9 +121,16 @@ def evaluate_worker(request: EvaluationRequest) -> Evaluation:
 
 def features_of(dataset: Dataset, split: str, extractor: Classifier) -> Features:
     """The features of a split, in its stored order."""
-    stored = dataset.records(split).stored
-    decode = modality(dataset.manifest.layout.modality).decode
-    return extract(extractor, (decode(part) for part in torch.split(stored, BATCH)))
+    return _features(extractor, dataset.records(split).stored, dataset.manifest.layout.modality)
+
+
+def _features(extractor: Classifier, stored: Tensor, modality_name: str) -> Features:
+    decode, device = modality(modality_name).decode, _device_of(extractor)
+    return extract(extractor, (decode(part).to(device) for part in torch.split(stored, BATCH)))
+
+
+def _device_of(model: Model) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _extractor(request: EvaluationRequest) -> Artifact | None:
@@ -148,6 +158,7 @@ def _evidence(
             f"{request.extractor} is no classifier",
             "Name a model of the family classifier as evaluation.extractor",
         )
+    judge.to(_device_of(model))
     return Evidence(
         generated=_generated(request, model, judge),
         held_out=features_of(dataset, "test", judge),
@@ -164,20 +175,22 @@ def _generated(request: EvaluationRequest, model: Model, extractor: Classifier) 
         return extract(extractor, [])
     seeds = derive_many(derive(request.seed, "evaluation"), samples)
     made = make_samples(model, samples, seeds, classes_of(samples, model.layout))
-    return extract(extractor, [modality(model.layout.modality).decode(made.stored)])
+    return _features(extractor, made.stored, model.layout.modality)
 
 
 def _likelihood(model: Model, dataset: Dataset, seed: int) -> Likelihood:
     """What the model makes of the held-out split, BATCH records at a time."""
     held_out = dataset.records("test")
-    content = modality(dataset.manifest.layout.modality)
+    content, device = modality(dataset.manifest.layout.modality), _device_of(model)
 
     @torch.inference_mode()
     def nats(of: Callable[[Tensor, Tensor | None, Draws], Tensor]) -> Tensor:
         found = [torch.empty(0)]
         for start in range(0, len(held_out.stored), BATCH):
             part = held_out.take(slice(start, start + BATCH))
-            found.append(of(content.decode(part.stored), part.labels, Draws(seed, start)).cpu())
+            labels = None if part.labels is None else part.labels.to(device)
+            records = content.decode(part.stored).to(device)
+            found.append(of(records, labels, Draws(seed, start)).cpu())
         return torch.cat(found)
 
     return Likelihood(

@@ -191,7 +191,7 @@ class Generation:
         return Dataset(self.folder, manifest)
 
     def _model(self, resources: Resources) -> ModelAt:
-        return ModelAt(self.run.model, self.plan.model.digest, resources.gpus_per_worker > 0)
+        return ModelAt(self.run.model, self.plan.model.digest, resources.use_gpu)
 
     def _manifest(self, shards: list[Shard], screened: Mapping[str, float]) -> Manifest:
         plan = self.plan

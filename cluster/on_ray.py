@@ -165,15 +165,16 @@ def _trainer(worker: Worker, resources: Resources, scratch: Path, name: str) -> 
         settle(resources)
         context = ray.train.get_context()
         rank, size = context.get_world_rank(), context.get_world_size()
-        target = ray.train.torch.get_device() if resources.gpus_per_worker else device(resources)
+        target = ray.train.torch.get_device() if resources.use_gpu else device(resources)
         worker(World(rank, size, target))
 
     return _Trainer(
         run,
+        torch_config=ray.train.torch.TorchConfig(backend=_backend(resources)),
         scaling_config=ScalingConfig(
             num_workers=_wanted(resources),
             elastic_resize_monitor_interval_s=RESIZE_SECONDS,  # type: ignore[call-arg]  # V2's
-            use_gpu=resources.gpus_per_worker > 0,
+            use_gpu=resources.use_gpu,
             resources_per_worker=_of_a_worker(resources),
         ),
         run_config=RunConfig(
@@ -183,6 +184,11 @@ def _trainer(worker: Worker, resources: Resources, scratch: Path, name: str) -> 
             logging_config=LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]  # V2's
         ),
     )
+
+
+def _backend(resources: Resources) -> str:
+    """NCCL between whole GPUs. It refuses two workers of one GPU; gloo serves them, too."""
+    return "nccl" if resources.gpus_per_worker >= 1 else "gloo"
 
 
 def _wanted(resources: Resources) -> Any:

@@ -158,7 +158,7 @@ def machine() -> Capacity:
 
 def device(resources: Resources) -> torch.device:
     """The device that a worker of these resources uses."""
-    return torch.device("cuda" if resources.gpus_per_worker else "cpu")
+    return torch.device("cuda" if resources.use_gpu else "cpu")
 
 
 def require_fit(resources: Resources, room: Room) -> None:

@@ -68,6 +68,11 @@ class Resources(Config):
         return int(str(self.workers).rpartition(DOTS)[2])
 
     @property
+    def use_gpu(self) -> bool:
+        """Whether a worker has GPUs, or a share of one."""
+        return self.gpus_per_worker > 0
+
+    @property
     def counts(self) -> range:
         """Every number of workers that the job may have."""
         return range(self.fewest, self.most + 1)

@@ -54,6 +54,7 @@ def evaluate(
     Metrics that look at no samples need no extractor, and none is trained for them.
     """
     folder = attempt.extractor() if needed(metrics) else None
+    one = attempt.spec.resources.model_copy(update={"workers": 1})
     request = EvaluationRequest(
         attempt.session.workspace.datasets,
         attempt.dataset.reference,
@@ -61,9 +62,9 @@ def evaluate(
         folder,
         tuple(metrics),
         generated=generated,
+        use_gpu=one.use_gpu,
     )
     attempt.session.reporter.say(f"evaluating {', '.join(request.metrics)}")
-    one = attempt.spec.resources.model_copy(update={"workers": 1})
     worker = logged(evaluate_worker, attempt.run.logs, "evaluation")
     return next((place or attempt.session.place).map(worker, [request], one))
 

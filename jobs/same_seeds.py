@@ -99,7 +99,7 @@ def _compared(work: Work, plan: Plan, base: Dataset, champion: Champion | None) 
 def _made(work: Work, folder: Path, digest: str, seeds: Seeds) -> Tensor:
     """What one worker makes with the model in the folder."""
     one = work.spec.resources.model_copy(update={"workers": 1})
-    request = SeedsRequest(ModelAt(folder, digest, one.gpus_per_worker > 0), seeds)
+    request = SeedsRequest(ModelAt(folder, digest, one.use_gpu), seeds)
     return next(
         work.place.map(logged(make_of_seeds, work.attempt.run.logs, "generation"), [request], one)
     )
