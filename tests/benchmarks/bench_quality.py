@@ -1,7 +1,9 @@
-"""How good the models are that so many seconds of one thread buy, by the protocol of RESULTS.md.
+"""How good the models are that so many seconds of one thread, or of a GPU, buy, by the protocol of
+RESULTS.md.
 
 Each recipe in quality/ is a spec as any other, whose steps are chosen for its seconds on the
-machine that RESULTS.md names; the seconds that it took here stand beside its figures.
+machine that RESULTS.md names; the seconds that it took here stand beside its figures. Those of a
+GPU are by the clock.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ Figures = dict[str, object]
 
 @dataclass(frozen=True)
 class Target:
-    """A recipe, the seconds of one thread that it may take, and figures that must be low."""
+    """A recipe, the seconds that it may take, and figures that must be low."""
 
     recipe: str
     seconds: float
@@ -56,26 +58,33 @@ TARGETS = (
     Target("vae-likelihood-20-minutes", 1200, {"nats_per_image": 86}),
     Target("attention-images", 120, {}, ("nats_per_image",)),
 )
+ON_GPU = (
+    Target("text-on-gpu", 120, {"nats_per_character": 1.4697}),
+    Target("vae-likelihood-on-gpu", 120, {"nats_per_image": 86}),
+    Target("gan-samples-on-gpu", 120, {"frechet_10k": 45}, ("coverage_10k", "recall_10k")),
+    Target("attention-images-on-gpu", 120, {}, ("nats_per_image",)),
+)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", default=[each.recipe for each in TARGETS])
+    parser.add_argument("--only", nargs="*", help="recipes; all of the device otherwise")
     parser.add_argument("--budget", type=float, default=1.0, help="steps, times so much")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     where, figures, rows = machine(), Figures(), list[tuple[object, ...]]()
+    targets = TARGETS if chosen.device == "cpu" else ON_GPU
     goals = dict[str, tuple[float | None, float]]()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Workspace.at(folder), torch.device(chosen.device), chosen.budget)
-        for target in TARGETS:
+        for target in targets:
             asked = {f"{target.recipe}: {name}": most for name, most in target.asked.items()}
-            if target.recipe not in chosen.only:
+            if chosen.only is not None and target.recipe not in chosen.only:
                 goals |= {f"{name}, asked / reached": (None, 1.0) for name in asked}
                 continue
             reached, seconds = bench.run(target)
-            figures[target.recipe] = {"cpu_seconds": seconds, **reached}
+            figures[target.recipe] = {f"{chosen.device}_seconds": seconds, **reached}
             rows += [(target.recipe, seconds, name, value) for name, value in reached.items()]
             for name, most in target.asked.items():
                 goals[f"{target.recipe}: {name}, asked / reached"] = (most / reached[name], 1.0)
@@ -83,7 +92,7 @@ def main() -> int:
                 target.seconds * chosen.budget / seconds,
                 1.0,
             )
-    table(("recipe", "CPU-s", "figure", "reached"), rows)
+    table(("recipe", f"{chosen.device} s", "figure", "reached"), rows)
     return conclude("quality", where, figures, goals)
 
 
@@ -95,13 +104,14 @@ class Bench:
         self._extractor: Path | None = None
 
     def run(self, target: Target) -> tuple[dict[str, float], float]:
-        """The figures of a recipe, and the seconds of the processor that its training took."""
+        """The figures of a recipe, and the seconds that its training took."""
         spec = load(RECIPES / f"{target.recipe}.yaml")
         assert isinstance(spec, Train)
-        dataset = self._text(spec) if target.recipe == "text" else self._mnist()
+        is_text = target.recipe.startswith("text")
+        dataset = self._text(spec) if is_text else self._mnist()
         seconds = self._train(spec, dataset, target.recipe)
         model = self._workspace.run(target.recipe).model
-        if target.recipe == "text":
+        if is_text:
             return {"nats_per_character": self._nats_per_character(model)}, seconds
         return self._judged(model, (*target.asked, *target.beside)), seconds
 
@@ -111,17 +121,24 @@ class Bench:
         config = spec.training.model_copy(update={"steps": steps, **never})
         root, run = self._workspace.datasets, self._workspace.run(name)
         request = TrainingRequest(root, dataset.reference, spec.model, config, run)
-        started = time.process_time()
+        clock = time.process_time if self._device.type == "cpu" else time.perf_counter
+        started = clock()
         train_worker(request, World(device=self._device))
-        return time.process_time() - started
+        return clock() - started
 
     def _mnist(self) -> Dataset:
         return import_dataset(self._workspace.datasets, "idx", "mnist", SHARED / "mnist")[0]
 
     def _text(self, spec: Train) -> Dataset:
-        """The first nine tenths of the characters, in records as long as the model looks back."""
-        _, length = spec.data.dataset.split("-")
+        """The first nine tenths of the characters, in records as long as the model looks back.
+
+        The dataset's name says how long, and from how many beginnings the text is cut into them:
+        shakespeare-256-4 has it four times, each time begun 64 characters later.
+        """
+        _, length, *begun = spec.data.dataset.split("-")
         text, _ = halves()
+        count = int(begun[0]) if begun else 1
+        text = b"".join(text[number * int(length) // count :] for number in range(count))
         path = self._workspace.root / "train.txt"
         path.write_bytes(text)
         options, everything = Options(length=int(length)), Shares(0, 0)
@@ -147,7 +164,12 @@ class Bench:
         dataset = self._mnist()
         extractor = self._trained_extractor() if needed(metrics) else None
         request = EvaluationRequest(
-            self._workspace.datasets, dataset.reference, model, extractor, metrics
+            self._workspace.datasets,
+            dataset.reference,
+            model,
+            extractor,
+            metrics,
+            use_gpu=self._device.type == "cuda",
         )
         found = evaluate_worker(request)
         figures = dict(found.figures)

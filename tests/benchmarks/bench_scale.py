@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from aigc.training.loop import Runtime, train
 from aigc.training.world import World
 from cluster.journal import JournalReader
 from cluster.local import LocalRay
-from cluster.places import Worker
+from cluster.places import Worker, device
 from cluster.resources import Resources
 from cluster.training import TrainingRequest, train_worker
 from cluster.workspace import Workspace
@@ -40,9 +40,10 @@ from jobs.specs import SPECS
 
 DATASET = "mnist-5k"
 RECIPE = SPECS / "training" / "digits-gan.yaml"
-EACH, STEPS = 64, 240
-"""Records of a worker's step, and how many steps. Two networks with a phase each: the harder case
-of averaging gradients."""
+EACH, STEPS, GPU_STEPS = 64, 240, 2000
+"""Records of a worker's step, and how many steps, also on a GPU. Two networks with a phase each:
+the harder case of averaging gradients."""
+PARTS = ("cache", "workers", "recovery", "checkpointing")
 Goals = dict[str, tuple[float | None, float]]
 Figures = dict[str, object]
 
@@ -51,39 +52,72 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3, help="trainings of each kind, in turn")
     parser.add_argument("--rounds", type=int, default=10, help="pairs of rounds of checkpointing")
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, help="of the parts")
+    parser.add_argument("--gpu", action="store_true", help="one worker that has it, on Ray and not")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     where, figures, goals = machine(), Figures(), Goals()
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.at(folder)
         import_dataset(workspace.datasets, DATASET)
-        cache(figures, goals)
-        workers(workspace, chosen.pairs, figures, goals)
-        recovery(workspace, figures, goals)
-        checkpointing(workspace, chosen.rounds, figures, goals)
+        if chosen.gpu:
+            on_gpu(workspace, chosen.pairs, figures, goals)
+        if "cache" in chosen.only:
+            cache(figures, goals)
+        if "workers" in chosen.only:
+            workers(workspace, chosen.pairs, figures, goals)
+        if "recovery" in chosen.only:
+            recovery(workspace, figures, goals)
+        if "checkpointing" in chosen.only:
+            checkpointing(workspace, chosen.rounds, figures, goals)
     return conclude("scale", where, figures, goals)
 
 
 def workers(workspace: Workspace, pairs: int, figures: Figures, goals: Goals) -> None:
     """One and two workers on Ray, and two under torchrun, each worker with as many records; and
     one with as many as two have together."""
-    numbers, speeds = itertools.count(), dict[str, list[float]]()
-    kinds: dict[str, tuple[Callable[[TrainingRequest], None], int]] = {
-        "one on Ray": (functools.partial(_on_ray, workspace, 1), EACH),
-        "two on Ray": (functools.partial(_on_ray, workspace, 2), 2 * EACH),
-        "two under torchrun": (functools.partial(_torchrun, workspace), 2 * EACH),
-        "one on Ray, whole batch": (functools.partial(_on_ray, workspace, 1), 2 * EACH),
-    }
-    for _ in range(pairs):
-        for kind, (run, batch) in kinds.items():
-            request = _request(workspace, f"{next(numbers)}", STEPS, batch=batch)
-            run(request)
-            speeds.setdefault(kind, []).append(_speed(request))
+    single, double = Resources(), Resources(workers=2)
+    speeds = _in_turn(
+        workspace,
+        pairs,
+        {
+            "one on Ray": (_on_ray, single, EACH),
+            "two on Ray": (_on_ray, double, 2 * EACH),
+            "two under torchrun": (_torchrun, double, 2 * EACH),
+            "one on Ray, whole batch": (_on_ray, single, 2 * EACH),
+        },
+    )
     one, two, plain, whole = speeds.values()
     goals["two workers / twice one, of as many records each"] = (_ratio(two, one) / 2, 0.85)
     goals["Ray / torchrun, two workers"] = (_ratio(two, plain), 0.97)
     figures |= {"samples_per_second": {kind: median(each) for kind, each in speeds.items()}}
     figures |= {"two_workers_by_twice_one_of_the_whole_batch": _ratio(two, whole) / 2}
+
+
+def on_gpu(workspace: Workspace, pairs: int, figures: Figures, goals: Goals) -> None:
+    """One worker with a GPU, on Ray and under torchrun."""
+    gpu = Resources(gpus_per_worker=1)
+    kinds = {"on Ray": (_on_ray, gpu, EACH), "under torchrun": (_torchrun, gpu, EACH)}
+    speeds = _in_turn(workspace, pairs, kinds, GPU_STEPS)
+    goals["Ray / torchrun, one worker with a GPU"] = (_ratio(*speeds.values()), 0.97)
+    figures |= {"gpu": torch.cuda.get_device_name(), "gpu_samples_per_second": speeds}
+
+
+def _in_turn(
+    workspace: Workspace,
+    pairs: int,
+    kinds: Mapping[str, tuple[Callable[[Workspace, Resources, TrainingRequest], None], ...]],
+    steps: int = STEPS,
+) -> dict[str, list[float]]:
+    """Samples/s of trainings of each kind (how, resources, records a step), `pairs` of each."""
+    numbers, speeds = itertools.count(), dict[str, list[float]]()
+    for _ in range(pairs):
+        for kind, (run, resources, batch) in kinds.items():
+            request = _request(
+                workspace, f"{resources.workers}-{next(numbers)}", steps, batch=batch
+            )
+            run(workspace, resources, request)
+            speeds.setdefault(kind, []).append(_speed(request))
     table(
         ("hinge GAN, samples/s", "median", "each"),
         [
@@ -91,6 +125,7 @@ def workers(workspace: Workspace, pairs: int, figures: Figures, goals: Goals) ->
             for kind, values in speeds.items()
         ],
     )
+    return speeds
 
 
 def _ratio(these: list[float], those: list[float]) -> float:
@@ -184,16 +219,18 @@ def _request(
     return TrainingRequest(workspace.datasets, DATASET, spec.model, config, run)
 
 
-def _on_ray(workspace: Workspace, count: int, request: TrainingRequest) -> None:
+def _on_ray(workspace: Workspace, resources: Resources, request: TrainingRequest) -> None:
     with LocalRay(workspace.root / "ray") as place:
-        place.train(functools.partial(train_worker, request), Resources(workers=count))
+        place.train(functools.partial(train_worker, request), resources)
 
 
-def _torchrun(workspace: Workspace, request: TrainingRequest) -> None:
+def _torchrun(workspace: Workspace, resources: Resources, request: TrainingRequest) -> None:
     """The same worker on the same request, started by torchrun."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command.append(f"--nproc_per_node={resources.workers}")
     child = Path(__file__).parent / "torchrun_worker.py"
-    arguments = [str(workspace.root), request.run.submission, request.training.model_dump_json()]
+    training = request.training.model_dump_json()
+    arguments = [str(workspace.root), request.run.submission, training, str(device(resources))]
     done = subprocess.run(
         [*command, str(child), *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -1,9 +1,10 @@
-"""A worker of bench_scale.py as torchrun starts it: WORKSPACE SUBMISSION TRAINING."""
+"""A worker of bench_scale.py as torchrun starts it: WORKSPACE SUBMISSION TRAINING DEVICE."""
 
 from __future__ import annotations
 
 import sys
 
+import torch
 import torch.distributed as dist
 from bench_loop import recipe
 from bench_scale import DATASET, RECIPE
@@ -17,8 +18,8 @@ from cluster.workspace import Workspace
 
 if __name__ == "__main__":
     settle(Resources())
-    dist.init_process_group("gloo")
-    root, submission, training = sys.argv[1:]
+    root, submission, training, device = sys.argv[1:]
+    dist.init_process_group("gloo" if device == "cpu" else "nccl")
     workspace = Workspace.at(root)
     train_worker(
         TrainingRequest(
@@ -28,7 +29,7 @@ if __name__ == "__main__":
             TrainingConfig.model_validate_json(training),
             workspace.run(submission),
         ),
-        World(dist.get_rank(), dist.get_world_size()),
+        World(dist.get_rank(), dist.get_world_size(), torch.device(device)),
     )
     dist.barrier()
     dist.destroy_process_group()

@@ -17,11 +17,13 @@ import torch
 import torch.distributed as dist
 
 from aigc.data.catalog import Dataset
+from aigc.data.importers import Options, import_dataset
 from aigc.generation import sampling
 from aigc.generation.plan import BATCH, ModelReference, Plan
 from aigc.generation.sampling import make_samples
 from aigc.models import build
 from aigc.models.artifact import save_model
+from aigc.models.attention import AttentionConfig
 from aigc.models.classifier import ClassifierConfig
 from aigc.models.contract import OptimizerConfig
 from aigc.models.gan import GANConfig
@@ -198,3 +200,31 @@ def test_figures_taken_on_a_gpu_are_nearly_those_of_processors(
 
     assert torch.cuda.max_memory_allocated() > 0
     assert on_gpu.figures == pytest.approx(evaluate_worker(asked).figures, rel=1e-2)
+
+
+@pytest.mark.parametrize("tokens", ["bytes", "characters", "bpe"])
+def test_texts_are_learned_and_written_on_a_gpu(
+    tokens: str, workspace: Workspace, tmp_path: Path
+) -> None:
+    lines = [f"Sire, {number} ships of Málaga have come to harbour.\n" for number in range(200)]
+    (tmp_path / "tale.txt").write_text("".join(lines))
+    options = Options(length=32)
+    made, _ = import_dataset(workspace.datasets, "text", "tale", tmp_path / "tale.txt", options)
+    model = AttentionConfig(width=16, depth=1, heads=2, tokens=tokens, vocabulary=270)  # type: ignore[arg-type]
+    config = TrainingConfig(steps=12, batch_size=16, report_every=12, checkpoint_every=12)
+    asked = [
+        TrainingRequest(workspace.datasets, made.reference, model, config, workspace.run(name))
+        for name in ("cpu", "cuda")
+    ]
+    for each in asked:
+        train_worker(each, World(device=torch.device(each.run.submission)))
+    on_cpu, on_gpu = asked
+
+    assert losses(on_gpu) == pytest.approx(losses(on_cpu), rel=1e-2)
+    assert (on_gpu.run.samples / "step-00000012.txt").stat().st_size > 1000
+    metrics = ("nats_per_byte",)
+    judged = EvaluationRequest(workspace.datasets, made.reference, on_gpu.run.model, None, metrics)
+    here, there = (
+        evaluate_worker(dataclasses.replace(judged, use_gpu=use_gpu)) for use_gpu in (False, True)
+    )
+    assert there.figures == pytest.approx(here.figures, rel=1e-2)
