@@ -61,8 +61,6 @@ TARGETS = (
 ON_GPU = (
     Target("text-on-gpu", 120, {"nats_per_character": 1.4697}),
     Target("vae-likelihood-on-gpu", 120, {"nats_per_image": 86}),
-    Target("gan-samples-on-gpu", 120, {"frechet_10k": 45}, ("coverage_10k", "recall_10k")),
-    Target("attention-images-on-gpu", 120, {}, ("nats_per_image",)),
 )
 
 

@@ -169,12 +169,14 @@ def test_what_a_gpu_has_no_room_for_is_made_in_halves(
     monkeypatch.setattr(sampling, "samples_at_once", lambda *_: 16 * BATCH)
     samples = range(16 * BATCH)
     seeds = np.arange(16 * BATCH)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
     wanted = make_samples(model, samples, seeds, seeds % 10)
-    total = torch.cuda.get_device_properties(0).total_memory
-    most = torch.cuda.max_memory_allocated()
+    taken = torch.cuda.max_memory_allocated() - before
     torch.cuda.empty_cache()
-    used = torch.cuda.memory_reserved()
-    torch.cuda.set_per_process_memory_fraction((used + (most - used) / 2) / total)
+    room = torch.cuda.memory_reserved() + taken // 2
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(room / total)
     try:
         with caplog.at_level(logging.WARNING):
             found = make_samples(model, samples, seeds, seeds % 10)

@@ -301,8 +301,10 @@ def test_leaving_the_stream_ends_its_threads(numbered: Numbered) -> None:
 def test_a_gpu_gets_what_a_cpu_gets(numbered: Numbered) -> None:
     dataset, device = numbered(1000), torch.device("cuda")
     here = first(Stream(dataset, "train", 40, 0, window=200), 60)
-    there = first(Stream(dataset, "train", 40, 0, window=200, device=device), 60)
+    on_gpu = first(Stream(dataset, "train", 40, 0, window=200, device=device), 60)
 
-    for (one, _), (other, _) in zip(here, there, strict=True):
+    for (one, _), (other, _) in zip(here, on_gpu, strict=True):
         assert other.records.device.type == "cuda"
-        assert numbers_of(other.to(torch.device("cpu"))) == numbers_of(one)
+        # Not by `to`, which would not wait for the copy.
+        there = Batch(other.records.cpu(), None if other.labels is None else other.labels.cpu())
+        assert numbers_of(there) == numbers_of(one)
