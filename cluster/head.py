@@ -19,9 +19,18 @@ import requests
 
 from aigc.errors import first_line
 from cluster.errors import HandoverUnsettled, HeadDiffers, HeadRefused, HeadUnavailable
+from cluster.head_replies import (
+    Disk,
+    disks_of,
+    last_line,
+    node,
+    reason_of,
+    untrusted,
+    usage_by_node,
+)
 from cluster.head_token import SET_IT, Token, find_token
 from cluster.package import Package
-from cluster.resources import Capacity, Node, Resources, slots
+from cluster.resources import Capacity, Resources, slots
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 30.0
 TRIES = 5
@@ -119,15 +128,19 @@ class Head:
         """Its nodes that are alive. Raises HeadUnavailable, too while it does not know its own."""
         alive = self._asked("GET", "/api/v0/nodes?detail=1&limit=10000")
         status = self._asked("GET", "/api/cluster_status")
-        used = _usage(status)
+        used = usage_by_node(status)
         try:
             rows = [row for row in alive["data"]["result"]["result"] if row["state"] == "ALIVE"]
-            nodes = tuple(_node(row["resources_total"], used.get(row["node_id"])) for row in rows)
+            nodes = tuple(node(row["resources_total"], used.get(row["node_id"])) for row in rows)
         except (KeyError, TypeError, ValueError) as error:
             raise self._strange(error) from error
         if not nodes:
             raise HeadUnavailable(f"{self.address} has no nodes yet", "Wait until it has started")
         return Capacity(nodes, slots(row["resources_total"] for row in rows))
+
+    def disks(self) -> list[Disk]:
+        """Those of its nodes, as far as it knows them. Raises HeadUnavailable."""
+        return disks_of(self._asked("GET", "/nodes?view=summary"))
 
     def job(self, name: str) -> Job | None:
         """What became of a job; None if it knows none of that name. Raises HeadUnavailable."""
@@ -155,7 +168,7 @@ class Head:
                 self.take(package)
             try:
                 response = self._ask("POST", "/api/jobs/", json=request.as_dict())
-                refusal = "" if response.ok else first_line(RuntimeError(_last(response.text)))
+                refusal = "" if response.ok else first_line(RuntimeError(last_line(response.text)))
             except requests.RequestException as error:
                 refusal = first_line(error)
             if (taken := self._taken(request)) is not None:
@@ -222,12 +235,9 @@ class Head:
             try:
                 response = self._ask(method, path, data=data)
             except requests.exceptions.SSLError as error:
-                raise HeadRefused(
-                    f"{self.address} cannot show that it is who it says: {_reason(error)}",
-                    "Set REQUESTS_CA_BUNDLE to the authority that has signed its certificate",
-                ) from error
+                raise untrusted(self.address, error) from error
             except requests.RequestException as error:
-                silence = _reason(error)
+                silence = reason_of(error)
                 continue
             if response.status_code in (401, 403) and not refusable:
                 raise self._refusal(response.status_code)
@@ -254,7 +264,10 @@ class Head:
     def _refusal(self, status: int) -> HeadRefused:
         if status == 401:
             return HeadRefused(f"{self.address} asks for a token, and there is none", SET_IT)
-        return HeadRefused(f"{self.address} refuses the token", f"It may be an old one. {SET_IT}")
+        return HeadRefused(
+            f"{self.address} refuses the token of {self.token.source}",
+            f"It may be an old one. {SET_IT}",
+        )
 
     def _decoded(self, response: requests.Response, empty: bool = False) -> dict[str, Any]:
         """The JSON object of a reply, which may be `empty`."""
@@ -269,7 +282,7 @@ class Head:
 
     def _strange(self, error: Exception) -> HeadUnavailable:
         return HeadUnavailable(
-            f"what answers at {self.address} is no head of Ray {RAY}: {_reason(error)}",
+            f"what answers at {self.address} is no head of Ray {RAY}: {reason_of(error)}",
             "Check the address and the port: that of Ray's dashboard, 8265 by default",
         )
 
@@ -317,34 +330,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _usage(status: Mapping[str, Any]) -> dict[str, Any]:
-    """What is used on each node, of all that a head says; empty where it does not."""
-    try:
-        found = status["data"]["clusterStatus"]["loadMetricsReport"]["usageByNode"]
-    except (KeyError, TypeError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _node(total: Mapping[str, float], usage: Mapping[str, Any] | None) -> Node:
-    cpus, gpus = (float(total.get(name, 0)) for name in ("CPU", "GPU"))
-    used = [float((usage or {}).get(name, [0.0])[0]) for name in ("CPU", "GPU")]
-    return Node(cpus, gpus, cpus_free=cpus - used[0], gpus_free=gpus - used[1])
-
-
-def _last(text: str) -> str:
-    """The last line that says something: a head answers with tracebacks."""
-    lines = [line for line in text.splitlines() if line.strip(" .")]
-    return lines[-1] if lines else "it gives no reason"
-
-
-def _reason(error: Exception) -> str:
-    """Why there is no answer, without the layers of the libraries around it."""
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    inner: BaseException = error
-    while inner.__context__ is not None:
-        inner = inner.__context__
-    return first_line(inner)[:200]

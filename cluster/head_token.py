@@ -21,8 +21,9 @@ SET_IT = f"Set RAY_AUTH_TOKEN, or write the token to {FILE} with mode 0600"
 class Token(AuthBase):
     """Sends the token along. What a ~/.netrc says of the same machine is left alone."""
 
-    def __init__(self, value: str | None) -> None:
-        self._value = value
+    def __init__(self, value: str | None, source: str = "nobody") -> None:
+        """`source` is where it was found, which may be said."""
+        self._value, self.source = value, source
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         if self._value is not None:
@@ -41,7 +42,7 @@ class Token(AuthBase):
 def find_token() -> Token:
     """The token of this user. Raises HeadRefused where a file cannot be read, or by too many."""
     if value := os.environ.get("RAY_AUTH_TOKEN", "").strip():
-        return Token(_checked(value, "RAY_AUTH_TOKEN"))
+        return _checked(value, "RAY_AUTH_TOKEN")
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     file = Path(named or FILE).expanduser()
     try:
@@ -57,11 +58,11 @@ def find_token() -> Token:
         raise HeadRefused(
             f"the token in {file} can be read by other users of this machine", f"chmod 600 {file}"
         )
-    return Token(_checked(value, str(file)) if value else None)
+    return _checked(value, str(file)) if value else Token(None)
 
 
-def _checked(value: str, source: str) -> str:
+def _checked(value: str, source: str) -> Token:
     """A token that a header can hold. One that is refused is not quoted."""
     if not (value.isascii() and value.isprintable() and " " not in value):
         raise HeadRefused(f"{source} holds no token: it has blanks or odd characters", SET_IT)
-    return value
+    return Token(value, source)

@@ -5,8 +5,6 @@ Imports nothing heavy: `aigc --help` must answer at once. Commands import what t
 
 from __future__ import annotations
 
-import signal
-import threading
 import traceback
 from collections.abc import Sequence
 
@@ -19,6 +17,7 @@ from cluster.workspace import USUAL, VARIABLE
 from jobs.commands import data, demo, doctor, job, model, schedule, schema, submit, track
 from jobs.console import message
 from jobs.errors import DONE, INTERRUPTED, SpecInvalid, exit_code
+from jobs.interruption import noting_interruptions, was_interrupted
 from jobs.invocation import Invocation
 
 COMMANDS: tuple[click.Command, ...] = (
@@ -72,7 +71,11 @@ for command in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, by default the process's; returns the exit code."""
-    _interrupt_on_termination()
+    with noting_interruptions():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         # A number that comes back is that of context.exit(); commands return nothing.
         returned = cli.main(arguments, prog_name="aigc", standalone_mode=False)
@@ -82,18 +85,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _refuse(error)
     except (click.Abort, KeyboardInterrupt):
-        message("interrupted")
-        return INTERRUPTED
+        return _interrupted()
     except Exception as error:
+        if was_interrupted() and not isinstance(error, FactoryError):
+            # A library whose import it has torn fails in ways of its own.
+            return _interrupted()
         message(_sentences(error))
         return exit_code(error)
     return returned if isinstance(returned, int) else DONE
 
 
-def _interrupt_on_termination() -> None:
-    """SIGTERM, as systemd and Kubernetes send it, ends a job as Ctrl-C does: its run is closed."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _interrupted() -> int:
+    message("interrupted; give the same command again to go on")
+    return INTERRUPTED
 
 
 def _refuse(error: click.ClickException) -> int:

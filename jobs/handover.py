@@ -58,8 +58,12 @@ def _authentication(head: Head) -> dict[str, str]:
 
 
 def entrypoint(submission: Submission, workspace: Workspace, priority: int) -> str:
-    """The command that a process on the cluster runs, in the workspace that both sides see."""
-    words = ["python", "-m", "jobs", "--workspace", str(workspace.root), "submit"]
+    """The command that a process on the cluster runs, in the workspace that both sides see.
+
+    It takes the place of its shell: a job that is stopped while it starts has its shell killed, and
+    what that has just begun went on without it.
+    """
+    words = ["exec", "python", "-m", "jobs", "--workspace", str(workspace.root), "submit"]
     words += [str(submission.run.spec), "--on", "cluster", "--yes"]
     if priority:
         words += ["--priority", str(priority)]

@@ -37,6 +37,14 @@ def problem(name: str, found: str, advice: str) -> Finding:
     return Finding(name, "problem", found, advice)
 
 
+def sized(count: int) -> str:
+    """A number of bytes as a person reads it."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
+
+
 @dataclass(frozen=True)
 class Installation:
     """What is looked at: a workspace, which may not be there, and the resources of known jobs.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from cluster.doctor.contract import Finding, Installation, ok, problem, warning
+from cluster.doctor.contract import Finding, Installation, ok, problem, sized, warning
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -115,7 +115,7 @@ def judge_pages(name: str, file: Path, pages: Pages) -> Finding:
     """Whether the file is whole, as far as it was looked at."""
     if pages.state == "missing":
         return ok(name, f"{file.name} is not there yet; it is made when it is needed")
-    found = f"{file}, {pages.size_bytes / 1e6:.3g} MB"
+    found = f"{file}, {sized(pages.size_bytes)}"
     if pages.state == "damaged":
         advice = REPAIR.format(LOST.get(file.name, "what it holds"))
         return problem(name, f"{found}, is damaged: {pages.said}", advice)

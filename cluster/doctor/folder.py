@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import tempfile
@@ -14,7 +15,7 @@ import psutil
 from aigc.data.files import put_if_absent, write_text
 from aigc.errors import WorkspaceUnwritable
 from cluster.doctor.clocks import judge_clock
-from cluster.doctor.contract import Finding, Installation, ok, problem, warning
+from cluster.doctor.contract import Finding, Installation, ok, problem, sized, warning
 
 GIBIBYTE = 2**30
 NETWORKED = {
@@ -69,16 +70,19 @@ def judge_place(root: Path, existing: Path) -> Finding:
 
 
 def probe(root: Path) -> Iterator[Finding]:
-    """Write, rename and lock as this program does; one finding if all is well, or the first bad."""
+    """Write, rename and lock as this program does, and look at the clock of what was written."""
     try:
         with tempfile.TemporaryDirectory(prefix=".doctor-", dir=root) as folder:
-            yield _written(Path(folder) / "file")
+            yield from _written(Path(folder) / "file")
             yield _locked(Path(folder) / "lock")
-    except (OSError, WorkspaceUnwritable) as error:
-        yield problem("writing", f"{root}: {error}", NOT_OURS)
+    except WorkspaceUnwritable as error:
+        yield problem("writing", error.what, error.next_step)
+    except OSError as error:
+        advice = ELSEWHERE if error.errno in (errno.ENOSPC, errno.EDQUOT) else NOT_OURS
+        yield problem("writing", f"{root}: {error.strerror}", advice)
 
 
-def _written(path: Path) -> Finding:
+def _written(path: Path) -> Iterator[Finding]:
     """Replaced whole, put where nothing was and only then; with the time of the file system."""
     began = time.time()
     write_text(path, "once")
@@ -87,14 +91,12 @@ def _written(path: Path) -> Finding:
     in_order = put_if_absent(second, "first") and not put_if_absent(second, "second")
     if path.read_text() != "twice" or not in_order or second.read_text() != "first":
         advice = "Choose a --workspace on a local disk"
-        return problem(
-            "writing", "a file that was replaced or linked is not as it should be", advice
-        )
+        found = "a file that was replaced or linked is not as it should be"
+        yield problem("writing", found, advice)
+    else:
+        yield ok("writing", "files are written, replaced and linked whole")
     offset = path.stat().st_mtime - (began + time.time()) / 2
-    late = judge_clock("writing", offset, "the file system's")
-    if late.grade != "ok":
-        return late
-    return ok("writing", "files are written, replaced and linked whole")
+    yield judge_clock("clock", offset, "the file system's")
 
 
 def _locked(path: Path) -> Finding:
@@ -115,7 +117,7 @@ def _locked(path: Path) -> Finding:
 
 def judge_disk(name: str, free_bytes: int, total_bytes: int) -> Finding:
     """Free space. A dataset of images, or the checkpoints of one training, take gigabytes."""
-    found = f"{free_bytes / GIBIBYTE:.1f} of {total_bytes / GIBIBYTE:.0f} GiB are free"
+    found = f"{sized(free_bytes)} of {sized(total_bytes)} are free"
     if free_bytes < GIBIBYTE:
         return problem(name, found, ELSEWHERE)
     # Above 95 % Ray refuses to keep objects on the disk.

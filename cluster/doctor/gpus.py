@@ -69,7 +69,7 @@ def as_torch_sees() -> Torch:
 def judge_cards(there: Sequence[Card], ours: Torch, visible: str | None) -> Finding:
     """Whether torch can use all that is there; `visible` is CUDA_VISIBLE_DEVICES."""
     if not there and not ours.count:
-        return ok("cards", "no GPU here: jobs run on the processors")
+        return ok("cards", "no GPU here: jobs run on the processors, and need no NCCL")
     if not there:
         found = f"torch sees {ours.count}, and nvidia-smi does not answer"
         return warning("cards", found, "Install nvidia-smi, or restart the driver")

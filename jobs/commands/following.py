@@ -13,6 +13,7 @@ import click
 
 from jobs.console import message
 from jobs.errors import CODES_OF_STATES, GATES_REFUSED, INTERRUPTED
+from jobs.interruption import heed_lost
 
 if TYPE_CHECKING:
     from cluster.log_reader import LogReader
@@ -51,6 +52,7 @@ def looks(run: RunFolder) -> Iterator[Standing]:
             message(f"{run.submission}: {present.state}, {said}")
         yield present
         time.sleep(POLL_SECONDS)
+        heed_lost()
     yield present
 
 

@@ -149,17 +149,18 @@ def cancel(invocation: Invocation, submission: str, grace: float) -> None:
 
     workspace = invocation.look()
     run = find(workspace, submission)
-    holder = ask(run)
+    with going_on(run, to_cancel(run)):
+        holder = ask(run)
     with going_on(
         run,
         f"nobody ends it by force now; to wait for it: {run.command} job wait {run.submission}",
     ):
         message(f"{run.submission} is asked to end, and has {grace:g} s for it")
         how = see_off(run, holder, grace)
-    if how in LEAVINGS:
-        message(LEAVINGS[how])
-    if how in ("gone", "forced") and (reason := close_record(workspace, run)):
-        message(f"{reason}; MLflow hears of it by: {run.command} track sync {run.submission}")
+        if how in LEAVINGS:
+            message(LEAVINGS[how])
+        if how in ("gone", "forced") and (reason := close_record(workspace, run)):
+            message(f"{reason}; MLflow hears of it by: {run.command} track sync {run.submission}")
     present = standing(run)
     message(f"{run.submission}: {present.state}, {present.reason}")
 

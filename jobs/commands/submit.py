@@ -14,6 +14,7 @@ import click
 from jobs.commands.following import take_over
 from jobs.commands.plan import again, next_commands, show_plan
 from jobs.console import Output, as_json, message, output_option, show_one
+from jobs.interruption import heed_lost
 from jobs.invocation import Invocation, insecure_option, where_option
 
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ def _run(invocation: Invocation, source: Source, asked: Asked) -> None:
         click.confirm("Run it?", default=True, abort=True, err=True)
     if asked.tick is not None and asked.attempt is not None:
         take_over(click.get_current_context(), submission.run, asked.tick, asked.attempt)
+    heed_lost()
     with session.place, in_turn(submission, session, asked.priority), in_contact(session.tracking):
         outcome = execute(submission, session, wait=asked.attempt is not None)
     show_one(outcome, asked.output)

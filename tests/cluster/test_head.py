@@ -41,6 +41,7 @@ ROUTES = (
     ("GET", "/api/version"),
     ("GET", "/api/v0/nodes?detail=1&limit=10000"),
     ("GET", "/api/cluster_status"),
+    ("GET", "/nodes?view=summary"),
     ("GET", "/api/jobs/some"),
     ("POST", "/api/jobs/"),
     ("POST", "/api/jobs/some/stop"),
@@ -223,7 +224,8 @@ def test_another_version_of_ray_is_refused(head: Head, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("token", "said"), [("", "asks for a token, and there is none"), ("old", "refuses the token")]
+    ("token", "said"),
+    [("", "asks for a token, and there is none"), ("old", "refuses the token of RAY_AUTH")],
 )
 def test_a_head_that_refuses_us(
     token: str, said: str, head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -401,6 +403,12 @@ def certificate(folder: Path) -> Path:
     file = folder / "head.pem"
     file.write_bytes(made.public_bytes(serialization.Encoding.PEM) + secret)
     return file
+
+
+def test_a_head_without_tls_is_not_taken_for_a_forged_one(ray_cluster: RayHead) -> None:
+    plain = Head.at(ray_cluster.address.replace("http:", "https:"))
+    with pytest.raises(HeadRefused, match="does not speak TLS"):
+        plain.require()
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import ValidationError
+from kubernetes_files import (
+    DEPLOY,
+    FILES,
+    PART_OF,
+    ROOT,
+    SUBMISSION,
+    both,
+    documents,
+    every_pod,
+    rendered,
+    shipped,
+    tick_pod,
+)
 from schemas import pods, require_valid
 
 from aigc import __version__
@@ -24,46 +34,8 @@ from cluster.kuberay import SPEC_ANNOTATION, cluster_document, job_name, ray_job
 from cluster.resources import Resources
 from jobs.commands.schedule import schedule
 
-ROOT = Path(__file__).parents[2]
-DEPLOY = ROOT / "cluster" / "deploy"
-FILES = sorted((DEPLOY / "kuberay").glob("*.yaml"))
-SUBMISSION = "digits-vae-0123456789"
-PART_OF = {"app.kubernetes.io/part-of": "aigc-factory"}
 LABEL = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 """RFC 1035, which KubeRay holds names to."""
-
-
-def documents(path: Path) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all(path.read_text()))
-
-
-def shipped(kind: str) -> list[dict[str, Any]]:
-    return [each for path in FILES for each in documents(path) if each["kind"] == kind]
-
-
-def rendered(resources: Resources | None = None, spec: str = "kind: train\n") -> dict[str, Any]:
-    asked = resources or Resources()
-    return ray_job(cluster_document(), SUBMISSION, spec, asked, {"AIGC_CODE": "0123"})
-
-
-def both() -> list[dict[str, Any]]:
-    return [cluster_document(), rendered(Resources(workers=2, gpus_per_worker=1))]
-
-
-def ray_pods() -> Iterator[dict[str, Any]]:
-    for document in both():
-        yield from pods(document)
-
-
-def tick_pod() -> dict[str, Any]:
-    (cron,) = shipped("CronJob")
-    pod: dict[str, Any] = cron["spec"]["jobTemplate"]["spec"]["template"]
-    return pod
-
-
-def every_pod() -> Iterator[dict[str, Any]]:
-    yield from ray_pods()
-    yield tick_pod()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -263,49 +235,6 @@ def test_the_pods_account_has_no_token_and_no_right() -> None:
         (["ray.io"], ["rayjobs"])
     ]
     assert "*" not in role["rules"][0]["verbs"]
-
-
-def test_only_the_pods_themselves_and_labelled_clients_reach_the_head() -> None:
-    among, head, _, schedules = shipped("NetworkPolicy")
-    own, clients = {"podSelector": {"matchLabels": PART_OF}}, {"aigc-factory/client": "true"}
-
-    assert among["spec"]["podSelector"] == own["podSelector"]
-    assert among["spec"]["ingress"] == [{"from": [own]}]
-    assert head["spec"]["podSelector"]["matchLabels"] == {**PART_OF, "ray.io/node-type": "head"}
-    (rule,) = head["spec"]["ingress"]
-    assert rule["ports"] == [{"protocol": "TCP", "port": 8265}]
-    assert {"podSelector": {"matchLabels": clients}} in rule["from"]
-    assert all(each["podSelector"]["matchLabels"] for each in rule["from"])
-    for policy in (among, head, schedules):
-        assert policy["spec"]["policyTypes"] == ["Ingress"]
-    assert "ingress" not in schedules["spec"]
-    selected = schedules["spec"]["podSelector"]["matchLabels"]
-    assert tick_pod()["metadata"]["labels"].items() >= selected.items()
-    for pod in ray_pods():
-        # Not the name: KubeRay's Service finds the head by its own.
-        assert pod["metadata"]["labels"] == PART_OF
-    assert tick_pod()["metadata"]["labels"].items() >= clients.items()
-    assert not tick_pod()["metadata"]["labels"].items() >= PART_OF.items()
-
-
-def test_what_every_pod_reaches_is_named() -> None:
-    *_, out, _ = shipped("NetworkPolicy")
-    (chosen,) = out["spec"]["podSelector"]["matchExpressions"]
-    among, names, services, outside = out["spec"]["egress"]
-
-    assert out["spec"]["policyTypes"] == ["Egress"]
-    for pod in every_pod():
-        assert pod["metadata"]["labels"][chosen["key"]] in chosen["values"]
-    assert among == {"to": [{"podSelector": {"matchLabels": PART_OF}}]}
-    assert [each["port"] for each in names["ports"]] == [53, 53]
-    assert all(each["podSelector"]["matchLabels"] for each in services["to"])
-    assert [each["port"] for each in outside["ports"]] == [443, 5432, 465, 587]
-    for each in outside["to"]:
-        network = ip_network(each["ipBlock"]["cidr"])
-        shut = [ip_network(inner) for inner in each["ipBlock"]["except"]]
-        metadata = ip_address("169.254.169.254" if network.version == 4 else "fd00:ec2::254")
-        assert any(metadata in inner for inner in shut)
-        assert all(inner.subnet_of(network) for inner in shut)
 
 
 def test_the_schedule_is_looked_after_every_minute_whatever_was_missed() -> None:

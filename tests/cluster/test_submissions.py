@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cluster.errors import SubmissionNotFound
+from cluster.locks import exclusive
 from cluster.submissions import details, find, standing, summaries
 from cluster.tails import LOOK_BYTES, ends, entries, last_entries
 from cluster.workspace import RunFolder, Workspace
@@ -96,7 +97,22 @@ def test_the_list_and_the_status_of_an_ended_one_agree(
     (summary,) = summaries(workspace)
 
     assert summary == details(run, workspace).summary
-    assert (summary.state, summary.step) == (state, 70)
+    assert summary.state == standing(run).state == state
+    assert (summary.step, summary.started, summary.ended) == (70, 1000, 9000)
+
+
+@pytest.mark.parametrize(("admitted", "state"), [(False, "QUEUED"), (True, "FAILED")])
+def test_the_list_and_the_status_agree_on_an_ended_one_that_waits_in_line_again(
+    admitted: bool, state: str, workspace: Workspace
+) -> None:
+    run = made(workspace, "vae-1", begin(), {**end("FAILED", "DataError"), "step": 70})
+    write(run.ticket, [{"admitted": admitted, "reason": "1 before it in the line"}])
+    with exclusive(run.ticket):
+        (summary,) = summaries(workspace)
+        assert summary == details(run, workspace).summary
+        assert summary.state == standing(run).state == state
+        assert summary.ended == (9000 if admitted else None)
+    assert summaries(workspace)[0].state == standing(run).state == "FAILED"
 
 
 def test_the_last_attempt_counts(workspace: Workspace) -> None:

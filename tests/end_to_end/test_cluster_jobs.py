@@ -8,26 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ray_head import RayHead, kill_tree, ray_head
+from cluster_jobs import LONG, PLAIN, SPEC, Jobs, reaches, until
+from ray_head import kill_tree, ray_head
 
 from aigc.data.importers import import_dataset
-from cluster.following import Watch, standing_there
+from cluster.following import Watch
 from cluster.handover import Handover
 from cluster.head import Head
-from cluster.states import State
 from cluster.submissions import newest_checkpoint, outcome, standing
-from cluster.workspace import RunFolder, Workspace
-from jobs.cli import main
-from jobs.specs import SPECS
+from cluster.workspace import RunFolder
 
-SPEC = str(SPECS / "tiny" / "vae.yaml")
-PLAIN = ("evaluation.metrics=[]", "registry=null", "training.sample_every=10000")
-LONG = ("training.steps=200000", "training.checkpoint_every=100", "training.report_every=100")
 NIGHT = """kind: generate
 name: night
 model: tiny@champion
@@ -39,79 +33,6 @@ resources: {workers: 2, max_failures: 5}
 publish: {dataset: night}
 """
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
-
-
-class Jobs:
-    """The command line on a workspace that the cluster sees."""
-
-    def __init__(self, root: Path, head: RayHead, capsys: pytest.CaptureFixture[str]) -> None:
-        self.workspace, self.head, self._capsys = Workspace.at(root), head, capsys
-
-    def say(self, *words: str) -> tuple[int, str, str]:
-        """The exit code, the data and the messages of `aigc …`."""
-        self._capsys.readouterr()
-        code = main(["--workspace", str(self.workspace.root), *words])
-        printed = self._capsys.readouterr()
-        return code, printed.out, printed.err
-
-    def submit(self, *settings: str, words: tuple[str, ...] = ()) -> tuple[int, str, str]:
-        """A tiny training on the cluster."""
-        set_ = [word for each in (*PLAIN, *settings) for word in ("--set", each)]
-        return self.say("submit", SPEC, "--on", self.head.address, "--yes", *words, *set_)
-
-    def detached(self, *settings: str) -> RunFolder:
-        """A training that was handed over and is not followed."""
-        code, out, err = self.submit(*settings, words=("--detach",))
-        assert code == 0, err
-        assert self.head.address in out
-        (run,) = self.workspace.runs()
-        return run
-
-    def status(self, run: RunFolder) -> dict[str, Any]:
-        """What `aigc job status` says."""
-        code, out, err = self.say("job", "status", run.submission, "-o", "json")
-        assert code == 0, err
-        said: dict[str, Any] = json.loads(out)
-        return said
-
-    def at_work(self, *settings: str) -> RunFolder:
-        """A long training on the cluster that has a checkpoint."""
-        run = self.detached(*LONG, *settings)
-        until(lambda: newest_checkpoint(run) is not None)
-        assert standing(run).state == "RUNNING"
-        return run
-
-    def stop_all(self) -> None:
-        for run in self.workspace.runs():
-            if not standing_there(run).has_ended:
-                self.say("job", "cancel", run.submission, "--grace", "1")
-
-
-def until(
-    holds: Callable[[], bool], seconds: float = 90, said: Callable[[], object] | None = None
-) -> None:
-    last = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < last, f"it does not come true: {said() if said else None}"
-        time.sleep(0.1)
-
-
-def reaches(run: RunFolder, state: State) -> None:
-    until(lambda: standing_there(run).state == state, said=lambda: standing_there(run))
-
-
-@pytest.fixture
-def jobs(
-    tmp_path: Path,
-    ray_cluster: RayHead,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Jobs]:
-    monkeypatch.setenv("RAY_AUTH_TOKEN", ray_cluster.token or "")
-    jobs = Jobs(tmp_path / "workspace", ray_cluster, capsys)
-    import_dataset(jobs.workspace.datasets, "digits")
-    yield jobs
-    jobs.stop_all()
 
 
 def test_a_job_runs_on_the_cluster_and_asked_again_is_the_same(jobs: Jobs) -> None:
@@ -142,7 +63,7 @@ def test_a_dry_run_prints_the_request_and_hands_over_nothing(jobs: Jobs) -> None
 
     assert code == 0
     assert "2 × (1 CPU) fits" in err
-    assert request["entrypoint"].startswith("python -m jobs --workspace")
+    assert request["entrypoint"].startswith("exec python -m jobs --workspace")
     assert request["entrypoint_num_cpus"] == 0
     assert request["runtime_env"]["py_modules"][0].startswith("gcs://")
     assert set(request["runtime_env"]["env_vars"]) <= {"AIGC_CODE", "AIGC_COMMIT"}

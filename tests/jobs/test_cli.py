@@ -8,6 +8,7 @@ tests/golden/cli.json freezes every command and option. After a change that is m
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -189,7 +190,51 @@ def test_an_interruption_is_130(
 ) -> None:
     running(failing(error))
     assert main(["run"]) == 130
-    assert capsys.readouterr().err.split() == ["interrupted"]
+    said = capsys.readouterr().err.strip()
+    assert said == "interrupted; give the same command again to go on"
+
+
+MOMENTS = {
+    "while the command line is imported": ("import", "jobs.cli", "schema", 130),
+    "while a command imports, in code of a string": ("import", "jobs.spec", "schema", 130),
+    "where a library makes another error of it": ("error", "jobs.spec", "schema", 130),
+    "after its last word": ("end", "", "--version", 0),
+}
+COMES = """
+import atexit, signal, sys
+
+class Comes:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            try:
+                exec("signal.raise_signal(signal.SIGINT)")
+            except KeyboardInterrupt:
+                if {when!r} == "error":
+                    raise RecursionError() from None
+                raise
+
+if {when!r} != "end":
+    sys.meta_path.insert(0, Comes())
+else:
+    atexit.register(signal.raise_signal, signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ctrl_c_is_a_sentence_and_a_code_whenever_it_comes(moment: str, tmp_path: Path) -> None:
+    when, module, word, code = MOMENTS[moment]
+    (tmp_path / "sitecustomize.py").write_text(COMES.format(when=when, module=module))
+    path = f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"
+    said = subprocess.run(
+        [sys.executable, "-m", "jobs", word],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == code
+    first = "interrupted; give the same command again"
+    assert said.stderr.strip().startswith(first if code else "")
+    assert len(said.stderr.strip().splitlines()) == bool(code)
 
 
 def test_the_workspace_comes_from_the_option_before_the_environment(

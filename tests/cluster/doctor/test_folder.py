@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from aigc.errors import WorkspaceUnwritable
 from cluster.doctor.clocks import judge_clock
-from cluster.doctor.contract import Installation
+from cluster.doctor.contract import Installation, sized
 from cluster.doctor.credentials import judge_mode, places
 from cluster.doctor.credentials import look as look_at_credentials
 from cluster.doctor.folder import (
+    ELSEWHERE,
     GIBIBYTE,
+    NOT_OURS,
     file_system,
     judge_disk,
     judge_file_system,
@@ -32,7 +36,7 @@ def grades(installation: Installation) -> dict[str, str]:
 def test_a_healthy_workspace_is_written_to_and_left_as_it_was(installation: Installation) -> None:
     found = grades(installation)
 
-    assert {found["folder"], found["writing"], found["locking"]} == {"ok"}
+    assert {found[each] for each in ("folder", "writing", "clock", "locking")} == {"ok"}
     assert list(installation.workspace.root.iterdir()) == []
 
 
@@ -61,7 +65,25 @@ def test_a_folder_that_cannot_be_written_to_is_a_problem(tmp_path: Path) -> None
 def test_a_disk_that_refuses_is_a_problem_and_no_traceback(tmp_path: Path) -> None:
     (finding,) = probe(tmp_path / "gone")
 
-    assert finding.grade == "problem"
+    assert (finding.grade, finding.advice) == ("problem", NOT_OURS)
+
+
+def test_a_disk_that_is_full_is_told_from_one_that_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    (finding,) = probe(tmp_path)
+
+    assert finding.found == f"{tmp_path}: No space left on device"
+    assert finding.advice == ELSEWHERE
+
+
+def test_sizes_are_told_as_one_reads_them() -> None:
+    told = [sized(count) for count in (16, 5000, 3 << 20, 61 << 30)]
+    assert told == ["16 bytes", "4.9 KiB", "3.0 MiB", "61.0 GiB"]
 
 
 def test_a_workspace_that_mlflow_could_not_open_has_no_name() -> None:
