@@ -176,7 +176,8 @@ class Night:
     """An earlier night of the dataset, as its report.json has it, or as much of that as is there.
 
     `figures` are those that were numbers; `accepted` counts its samples; `economics` is as
-    `UnitEconomics.as_dict` has it. `why` is the reason of a quarantine, empty otherwise.
+    `UnitEconomics.as_dict` has it. `why` is the reason of a quarantine, empty otherwise; `protocol`
+    are the digests of the held-out data and of the extractor, None if nothing was evaluated.
     """
 
     dataset: str
@@ -187,6 +188,7 @@ class Night:
     economics: Mapping[str, Any] = field(default_factory=dict)
     copies: int | None = None
     why: str = ""
+    protocol: tuple[str, str | None] | None = None
 
     @property
     def version(self) -> str:

@@ -10,6 +10,7 @@ import pytest
 from nights import costs, make
 
 from jobs.report import history, write_index, write_report
+from jobs.report.history import comparable
 
 
 def keep(datasets: Path, version: str, created: str, published: bool = True) -> Path:
@@ -65,6 +66,19 @@ def test_a_report_of_the_first_format_is_a_night(datasets: Path) -> None:
     night = history(datasets, "digits-nightly")[-1]
     assert (night.accepted, night.copies, night.economics) == (10_000, None, {})
     assert "bad" not in night.figures
+
+
+def test_a_metric_compares_under_the_same_protocol_only(datasets: Path) -> None:
+    path = datasets / "digits-nightly" / "b" / "report.json"
+    old = json.loads(path.read_text())
+    old["evaluation"]["extractor_digest"] = "another"
+    old["figures"]["blank"] = 0.5
+    path.write_text(json.dumps(old))
+    nights = comparable(history(datasets, "digits-nightly"), make().evaluation)
+    assert ["frechet_5k" in night.figures for night in nights] == [True, False, True]
+    assert nights[1].figures["blank"] == 0.5
+    alone = comparable(nights, None)
+    assert not any("frechet_5k" in night.figures for night in alone)
 
 
 def test_a_report_without_a_manifest_was_not_published(datasets: Path) -> None:
