@@ -177,7 +177,8 @@ class Night:
     """An earlier night of the dataset, as its report.json has it, or as much of that as is there.
 
     `figures` are those that were numbers; `accepted` counts its samples; `economics` is as
-    `UnitEconomics.as_dict` has it. `why` is the reason of a quarantine, empty otherwise; `protocol`
+    `UnitEconomics.as_dict` has it. `gated` names the figures that its gates looked at, each once;
+    `why` is the reason of a quarantine, empty otherwise; `protocol`
     are the digests of the held-out data and of the extractor, None if nothing was evaluated.
     """
 
@@ -188,6 +189,7 @@ class Night:
     accepted: int | None = None
     economics: Mapping[str, Any] = field(default_factory=dict)
     copies: int | None = None
+    gated: Sequence[str] = ()
     why: str = ""
     protocol: tuple[str, str | None] | None = None
 

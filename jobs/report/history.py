@@ -74,6 +74,7 @@ def _night(folder: Path) -> Night | None:
             accepted=funnel.get("accepted", said["plan"]["count"]),
             economics=dict(said.get("economics") or {}),
             copies=copying.get("kept"),
+            gated=list(dict.fromkeys(each["metric"] for each in said["verdict"]["results"])),
             why=_why(said["verdict"]),
             protocol=_protocol(said.get("evaluation")),
         )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from nights import costs, make
+from nights import FIGURES, costs, earlier, make
 
 from jobs.report import history, write_index, write_report
 from jobs.report.history import comparable
+from jobs.report.index import as_index
 
 
 def keep(datasets: Path, version: str, created: str, published: bool = True) -> Path:
@@ -95,3 +97,16 @@ def test_the_index_leads_to_every_night(datasets: Path) -> None:
     assert page.count("✕") == 1
     assert "0.092 EUR" in page
     assert "://" not in page
+
+
+def test_the_figures_that_gates_look_at_come_first(datasets: Path) -> None:
+    assert history(datasets, "digits-nightly")[-1].gated == ["frechet_5k", "coverage_5k"]
+    nights = [replace(night, gated=["kernel_5k", "gone"]) for night in earlier(2, FIGURES)]
+    columns = re.findall(r'class="right">([a-z]+_5k|blank)</th>', as_index("night", nights))
+    assert columns == ["kernel_5k", "frechet_5k", "coverage_5k", "blank"]
+
+
+def test_a_figure_that_stays_is_no_range() -> None:
+    page = as_index("night", earlier(2, {"blank": 0.0, "frechet_5k": 100.0}))
+    assert '<span class="says">0</span>' in page
+    assert '<span class="says">100 to 101</span>' in page
