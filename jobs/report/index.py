@@ -14,8 +14,9 @@ from jobs.report.sparkline import sparkline
 from jobs.report.words import money
 
 INDEX = "index.html"
-FIGURES = 4
-"""Columns of figures on the page, those of gates first; the reports have all of them."""
+FIGURES = 3
+"""Columns of figures on the page, those of gates first, if there is more to see than zeros; the
+reports have all of them."""
 
 
 def write_index(datasets: Path, name: str) -> Path:
@@ -34,12 +35,13 @@ def as_index(name: str, nights: Sequence[Night]) -> str:
     newest = nights[-1] if nights else None
     figures = list(newest.figures) if newest else []
     gated = [name for name in newest.gated if name in figures] if newest else []
+    ordered = dict.fromkeys([*gated, *figures])
     lines = {figure: [night.figures.get(figure) for night in recent] for figure in figures}
     return _TEMPLATE.render(
         name=name,
         nights=nights,
         recent=len(recent),
-        figures=list(dict.fromkeys([*gated, *figures]))[:FIGURES],
+        figures=[name for name in ordered if any(lines[name])][:FIGURES],
         lines=[(figure, sparkline(figure, values)) for figure, values in lines.items()],
     )
 
