@@ -105,6 +105,10 @@ def run_generation(attempt: Attempt) -> Outcome:
                 judged = _judge(work, published)
             else:
                 judged = _made(work, artifact, screen, generation)
+            # Also of what an earlier attempt has published, and then been killed.
+            write_index(attempt.session.workspace.datasets, plan.dataset)
+            forget_candidates(attempt.run)
+            attendance.forget()
             outcome = _outcome(generation, judged)
             published = generation.published()
             if (to := work.spec.publish.to) and published and judged.verdict.passed:
@@ -131,9 +135,6 @@ def _made(work: Work, artifact: Artifact, screen: Screen, generation: Generation
     if report.economics is not None:
         attempt.tracked.figures(report.economics.figures(), "economics")
     _decide(work, judged)
-    write_index(attempt.session.workspace.datasets, generation.plan.dataset)
-    forget_candidates(attempt.run)
-    work.attendance.forget()
     return judged
 
 

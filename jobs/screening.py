@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aigc.data.catalog import Dataset, find, list_versions
+from aigc.errors import DataError
 from aigc.generation import plan as planned
 from aigc.generation.scores import FINGERPRINT
 from aigc.generation.selection import Selection
@@ -82,5 +84,8 @@ def _earlier(attempt: Attempt, spec: Generate, nights: int) -> tuple[str, ...]:
 
 
 def _has_seeds_of(dataset: Dataset, spec: Generate) -> bool:
-    plan = plan_of(dataset)
-    return plan is not None and (plan.seed, plan.due) == (spec.seed, spec.due)
+    """Whether it is known to have them."""
+    with suppress(DataError):
+        plan = plan_of(dataset)
+        return plan is not None and (plan.seed, plan.due) == (spec.seed, spec.due)
+    return False

@@ -66,6 +66,19 @@ def test_samples_are_compared_with_all_that_the_model_has_learned(session: Sessi
     assert report["copying"]["pairs"]
 
 
+def test_a_night_that_was_killed_when_it_was_published_is_in_the_index(session: Session) -> None:
+    text = GENERATE.replace("count: 20", "count: 21")
+    submission = prepare(check(parse(text.encode(), "night.yaml")), session)
+    outcome = execute(submission, session)
+    index = Path(outcome["report"]).parent.parent / "index.html"
+    before = index.read_text()
+    index.unlink()
+    submission.run.outcome.unlink()
+    assert execute(submission, session)["published"] is True
+    assert index.read_text() == before
+    assert not submission.run.memory.exists()
+
+
 def requested(session: Session, target: Path) -> MemoryRequest:
     return MemoryRequest(session.workspace.datasets, ["tale", "rhymes"], None, target)
 
