@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from torch import Tensor
 
-from aigc.data.catalog import find
+from aigc.data.catalog import Dataset, find
 from aigc.data.files import fsync
 from aigc.data.shards import ATTEMPT, SAMPLE
 from aigc.errors import ArtifactCorrupt, ModelError
@@ -65,23 +67,29 @@ class Judges:
 
 @dataclass(frozen=True)
 class MemoryRequest:
-    """Whose training split is to be remembered, seen by the extractor in a folder, and where."""
+    """Whose training splits are to be remembered, seen by the extractor in a folder, and where."""
 
     datasets: Path
-    dataset: str
+    references: Sequence[str]
     extractor: Path | None
     target: Path
 
 
 def remember(request: MemoryRequest) -> str:
     """Write down what a model was trained on, to compare samples with it, unless that was done
-    before; the digest of what is written."""
+    before, by code that writes it as this does; the digest of what is written."""
     with suppress(ArtifactCorrupt):
+        Memory.load(request.target)
         return require_whole(request.target)
-    dataset = find(request.datasets, request.dataset)
+    trained_on = [find(request.datasets, each) for each in request.references]
     _, extractor = Judges(None, request.extractor).load()
-    memory = Memory.of(dataset.records("train").stored, dataset.manifest.layout, extractor)
+    memory = Memory.of(training_records(trained_on), trained_on[0].manifest.layout, extractor)
     return memory.save(request.target)
+
+
+def training_records(datasets: Sequence[Dataset]) -> Tensor:
+    """The stored training records (N, *shape) of one dataset after the other."""
+    return torch.cat([dataset.records("train").stored for dataset in datasets])
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,13 @@ class Sample:
             raise DataError(
                 f"{dataset.reference} has no sample {sample}", f"They are 0 to {plan.count - 1}"
             )
-        shard = dataset.manifest.shards[sample // plan.shard_size]
+        path = plan.path(sample // plan.shard_size)
+        shard = next((each for each in dataset.manifest.shards if each.path == path), None)
+        if shard is None:
+            raise DataError(
+                f"{path} of {dataset.reference} was left out, with sample {sample}",
+                f"Look at the versions that there are: aigc data show {dataset.manifest.name}",
+            )
         one = Dataset(dataset.folder, dataset.manifest.model_copy(update={"shards": (shard,)}))
         first = 0
         for batch in one.read(GENERATED, list(dataset.manifest.columns)):

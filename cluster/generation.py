@@ -72,7 +72,7 @@ def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
     Raises ArtifactCorrupt, Unlabelled, WorkspaceUnwritable.
     """
     require_same_code(request.plan.code)
-    path = f"shards/{GENERATED}-{request.number:05d}.parquet"
+    path = request.plan.path(request.number)
     committed = request.target / path
     if not is_committed(committed, lambda: _is_whole(request.target, path, request)):
         with attempt_in(request.attempts) as attempt:

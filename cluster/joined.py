@@ -18,6 +18,7 @@ from cluster.on_ray import OnRay
 from cluster.places import LOOK_SECONDS
 from cluster.process import ENVIRONMENT
 from cluster.resources import SLOT, Capacity, Node, slots
+from cluster.signals import undisturbed
 
 JOINING_SECONDS = 60.0
 """Within which the nodes of a cluster that has just been started have joined it."""
@@ -73,12 +74,13 @@ class JoinedRay(OnRay):
                 "Hand the spec to the cluster's head: aigc submit SPEC --on https://HEAD:8265",
             )
         try:
-            ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": ENVIRONMENT},
-            )
+            with undisturbed():
+                ray.init(
+                    address=address,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env={"env_vars": ENVIRONMENT},
+                )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise HeadUnavailable(
                 f"no cluster answers at RAY_ADDRESS={address}: {first_line(error)}",

@@ -166,14 +166,16 @@ def _beside(
         own = _figure(champion or {}, metric)
         if own is None:
             reason = f"the champion has no figure for {metric} on this data: evaluate it first"
-            yield GateResult(metric, figure, "beside the champion's", False, reason)
+            rule = "beside the champion's, which has none"
+            yield GateResult(metric, figure, rule, False, reason)
         else:
             yield _not_worse(metric, figure, own, bound.of_champion, "the champion's")
     if bound.of_nights is not None:
         earlier = [each for night in nights if (each := _figure(night, metric)) is not None]
         if not earlier:
             reason = f"{metric} is {figure:g}, and there is no night before to compare it with"
-            yield GateResult(metric, figure, "beside the last nights", True, reason)
+            rule = "beside the last nights, of which there is none to compare with"
+            yield GateResult(metric, figure, rule, True, reason)
         else:
             usual = statistics.median(earlier)
             yield _not_worse(metric, figure, usual, bound.of_nights, "the last nights'")

@@ -7,13 +7,16 @@ missing, and nothing fails, where it does not answer.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Run
+from pydantic import ValidationError
 
 from aigc.data.catalog import Dataset, list_datasets
+from aigc.errors import DataError
 from aigc.generation.plan import ModelReference, Plan
 from cluster.errors import ModelNotFound
 from cluster.registry import ModelVersion, Registry, open_registry
@@ -156,11 +159,24 @@ def made_by(datasets: Path, version: ModelVersion) -> list[Dataset]:
     """The published datasets that a version made, by name and then by age."""
     found, _ = list_datasets(datasets)
     mine = ModelReference(name=version.name, version=version.version, digest=version.digest)
-    planned = ((dataset, plan_of(dataset)) for dataset in found)
-    return [dataset for dataset, plan in planned if plan and plan.model == mine]
+    made = list[Dataset]()
+    for dataset in found:
+        with suppress(DataError):
+            if (plan := plan_of(dataset)) and plan.model == mine:
+                made.append(dataset)
+    return made
 
 
 def plan_of(dataset: Dataset) -> Plan | None:
-    """The plan by which a dataset was generated; None for an imported one."""
+    """The plan by which a dataset was generated; None for an imported one.
+
+    Raises DataError for a plan as only another version of this program knows it.
+    """
     plan = dataset.manifest.source.get("plan")
-    return Plan.model_validate(plan, strict=False) if plan else None
+    try:
+        return Plan.model_validate(plan, strict=False) if plan else None
+    except ValidationError as error:
+        raise DataError(
+            f"the plan of {dataset.reference} is one of another version of this program",
+            "Trace it with that version; its samples can be read all the same",
+        ) from error

@@ -13,6 +13,7 @@ from cluster.on_ray import OnRay
 from cluster.places import machine
 from cluster.process import ENVIRONMENT
 from cluster.resources import Capacity
+from cluster.signals import undisturbed
 
 _TOKEN = secrets.token_hex(32)
 """One a process: Ray reads it once."""
@@ -42,14 +43,15 @@ class LocalRay(OnRay):
         # of another cluster is not for this one.
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = _TOKEN
-        ray.init(
-            address="local",
-            num_cpus=int(self.capacity().nodes[0].cpus),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": ENVIRONMENT},
-        )
+        with undisturbed():
+            ray.init(
+                address="local",
+                num_cpus=int(self.capacity().nodes[0].cpus),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": ENVIRONMENT},
+            )
         return self
 
     def __exit__(self, *exception: object) -> None:

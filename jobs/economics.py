@@ -15,9 +15,11 @@ from cluster.meter import Usage
 HOUR, KWH, GIGABYTE = 3600.0, 3.6e6, 1e9
 """In seconds, in joules, in bytes."""
 
-COMPARED = ("cpu_hours", "gpu_hours", "kwh")
-PRICED = ("cost", "per_1000_made", "per_1000_accepted", "value", "margin")
-"""Figures that are held against those of earlier nights; the latter in the same currency only."""
+MEASURED = ("cpu_hours", "gpu_hours", "kwh")
+PRICED = ("cost", "per_1000_made", "per_1000_accepted")
+EARNED = ("value", "margin")
+"""Figures that are held against those of earlier nights: what has a price in the same currency
+only, and what was earned beside nights that were published only, as the others earned nothing."""
 
 
 class Economics(Config):
@@ -82,10 +84,11 @@ class UnitEconomics:
 
 @dataclass(frozen=True)
 class Change:
-    """A figure beside earlier ones. The changes are shares, 0.1 for a tenth more; None when there
-    is nothing to compare with, or that is 0."""
+    """A figure beside earlier ones, in a `currency` if it is money. The changes are shares, 0.1 for
+    a tenth more; None when there is nothing to compare with, or that is 0 or a loss."""
 
     figure: str
+    currency: str | None
     tonight: float
     last: float | None
     median: float | None
@@ -120,19 +123,28 @@ def account(
     return _priced(hours, prices, stored, published) if prices else hours
 
 
-def compare(tonight: UnitEconomics, earlier: Sequence[Mapping[str, Any]]) -> list[Change]:
-    """Each figure beside the last one, and beside the median, of earlier accounts, newest last.
+def compare(
+    tonight: UnitEconomics,
+    earlier: Sequence[Mapping[str, Any]],
+    published: Sequence[Mapping[str, Any]],
+) -> list[Change]:
+    """Each figure beside the last one, and beside the median, of earlier accounts, newest last;
+    `published` are those of nights that were.
 
     They are plain data, as `as_dict` has it, of which anything may be missing.
     """
-    priced = [each for each in earlier if each.get("currency") == tonight.currency]
-    changes = []
-    for names, nights in ((COMPARED, earlier), (PRICED, priced)):
-        for name in names:
-            known = [each[name] for each in nights if isinstance(each.get(name), int | float)]
-            if (figure := getattr(tonight, name)) is not None:
-                changes.append(_change(name, figure, known))
-    return changes
+    currency = tonight.currency
+    priced, earned = (
+        [each for each in nights if each.get("currency") == currency]
+        for nights in (earlier, published)
+    )
+    groups = ((MEASURED, earlier, None), (PRICED, priced, currency), (EARNED, earned, currency))
+    return [
+        _change(name, unit, figure, nights)
+        for names, nights, unit in groups
+        for name in names
+        if (figure := getattr(tonight, name)) is not None
+    ]
 
 
 def _priced(hours: UnitEconomics, prices: Economics, stored: int, published: bool) -> UnitEconomics:
@@ -172,14 +184,19 @@ def _energy(usage: Usage, prices: Economics) -> tuple[float, str]:
     return (processors + gpus) / KWH, how
 
 
-def _change(name: str, figure: float, known: Sequence[float]) -> Change:
+def _change(
+    name: str, currency: str | None, figure: float, nights: Sequence[Mapping[str, Any]]
+) -> Change:
+    known = [each[name] for each in nights if isinstance(each.get(name), int | float)]
     last = known[-1] if known else None
     median = statistics.median(known) if known else None
-    return Change(name, figure, last, median, _growth(figure, last), _growth(figure, median))
+    growths = _growth(figure, last), _growth(figure, median)
+    return Change(name, currency, figure, last, median, *growths)
 
 
 def _growth(figure: float, before: float | None) -> float | None:
-    return (figure - before) / abs(before) if before else None
+    """Of a loss there is no share that would say anything."""
+    return (figure - before) / before if before is not None and before > 0 else None
 
 
 def _ratio(amount: float, count: float) -> float | None:

@@ -31,7 +31,7 @@ from cluster.metered import Metered
 from jobs.evaluation import evaluate, tabulate
 from jobs.incidents import lost_workers
 from jobs.report import Incident, Night, history, write_report
-from jobs.report.history import JSON, WEEK
+from jobs.report.history import JSON, WEEK, comparable
 from jobs.report.index import write_index
 from jobs.report.page import HTML
 from jobs.reporting import report_of
@@ -105,6 +105,10 @@ def run_generation(attempt: Attempt) -> Outcome:
                 judged = _judge(work, published)
             else:
                 judged = _made(work, artifact, screen, generation)
+            # Also of what an earlier attempt has published, and then been killed.
+            write_index(attempt.session.workspace.datasets, plan.dataset)
+            forget_candidates(attempt.run)
+            attendance.forget()
             outcome = _outcome(generation, judged)
             published = generation.published()
             if (to := work.spec.publish.to) and published and judged.verdict.passed:
@@ -131,9 +135,6 @@ def _made(work: Work, artifact: Artifact, screen: Screen, generation: Generation
     if report.economics is not None:
         attempt.tracked.figures(report.economics.figures(), "economics")
     _decide(work, judged)
-    write_index(attempt.session.workspace.datasets, generation.plan.dataset)
-    forget_candidates(attempt.run)
-    work.attendance.forget()
     return judged
 
 
@@ -202,7 +203,8 @@ def _judge(work: Work, dataset: Dataset) -> Judged:
         tabulate(attempt, evaluation)
     attempt.tracked.figures(figures, "generation")
     manifest, datasets = dataset.manifest, attempt.session.workspace.datasets
-    nights = history(datasets, manifest.name, besides=manifest.version)
+    earlier = history(datasets, manifest.name, besides=manifest.version)
+    nights = comparable(earlier, evaluation.as_dict() if evaluation else None)
     lately = [night.figures for night in nights if night.published][-WEEK:]
     verdict = judge(figures, _gates(spec), champion, lately)
     return Judged(dataset, figures, evaluation, champion, nights, verdict)

@@ -23,7 +23,7 @@ from aigc.layout import Layout
 from aigc.modalities import modality
 from aigc.modalities.text import texts
 from aigc.models.artifact import Artifact
-from cluster.candidates import Screened
+from cluster.candidates import Screened, training_records
 from cluster.training import SHEET_RECORDS
 from jobs.economics import account
 from jobs.report import (
@@ -42,6 +42,7 @@ from jobs.report import (
     extremes,
     shown,
 )
+from jobs.screening import trained_on
 from jobs.submission import Attempt
 
 if TYPE_CHECKING:
@@ -199,21 +200,21 @@ def _copying(attempt: Attempt, plan: Plan, dataset: Dataset, screened: Screened)
     """What is known of copies of the training data, if samples were compared with them."""
     if plan.screening is None or plan.screening.memory is None:
         return None
+    learned = trained_on(attempt)
     return Copying(
-        compared_with=f"the training split of {attempt.dataset.reference}",
+        compared_with=f"the training split of {' and '.join(each.reference for each in learned)}",
         rule=RULES[plan.layout.modality],
         checked=screened.selection.made,
         rejected=screened.selection.reasons.get("copied", 0),
-        pairs=list(_pairs(attempt, plan, dataset)),
+        pairs=list(_pairs(plan, dataset, training_records(learned))),
     )
 
 
-def _pairs(attempt: Attempt, plan: Plan, dataset: Dataset) -> Iterator[Pair]:
-    """The samples that are nearest to a training record, each beside it."""
+def _pairs(plan: Plan, dataset: Dataset, training: Tensor) -> Iterator[Pair]:
+    """The samples that are nearest to one of the training records (N, *shape), each beside it."""
     content = modality(plan.layout.modality).column_name
     batches = dataset.read(GENERATED, [content, SAMPLE, NEIGHBOUR, DISTANCE])
     nearest = heapq.nsmallest(PAIRS, _rows(batches, plan.layout), key=lambda row: row[:2])
-    training = attempt.dataset.records("train").stored
     for distance, sample, neighbour, stored in nearest:
         pair = (shown(each, plan.layout) for each in (stored, training[neighbour]))
         yield Pair(sample, neighbour, distance, False, *pair)

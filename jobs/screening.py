@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 
-from aigc.data.catalog import Dataset, list_versions
+from aigc.data.catalog import Dataset, find, list_versions
+from aigc.errors import DataError
 from aigc.generation import plan as planned
 from aigc.generation.scores import FINGERPRINT
 from aigc.generation.selection import Selection
@@ -45,6 +47,13 @@ def prepare_screen(attempt: Attempt, spec: Generate, modality: str, place: Mappe
     return Screen(pinned, judges)
 
 
+def trained_on(attempt: Attempt) -> list[Dataset]:
+    """The datasets that the model has learned from, whatever it is judged against: first its own,
+    then what was mixed in, by name. Raises DatasetNotFound."""
+    origin, datasets = attempt.model.trained_on, attempt.session.workspace.datasets
+    return [find(datasets, each) for each in (origin["dataset"], *sorted(origin["mixture"]))]
+
+
 def screening_figures(count: int, selection: Selection) -> dict[str, float]:
     """`rejected`, and of it `copied` and `repeated`: shares of the candidates. `missing`: share of
     the `count` planned samples that the budget did not suffice for."""
@@ -58,8 +67,9 @@ def screening_figures(count: int, selection: Selection) -> dict[str, float]:
 
 
 def _remembered(attempt: Attempt, judges: Judges, place: Mapper) -> str:
-    datasets, dataset = attempt.session.workspace.datasets, attempt.dataset.reference
-    request = MemoryRequest(datasets, dataset, judges.extractor, attempt.run.memory)
+    datasets = attempt.session.workspace.datasets
+    references = [dataset.reference for dataset in trained_on(attempt)]
+    request = MemoryRequest(datasets, references, judges.extractor, attempt.run.memory)
     one = attempt.spec.resources.model_copy(update={"workers": 1})
     return next(place.map(logged(remember, attempt.run.logs, "generation"), [request], one))
 
@@ -74,5 +84,8 @@ def _earlier(attempt: Attempt, spec: Generate, nights: int) -> tuple[str, ...]:
 
 
 def _has_seeds_of(dataset: Dataset, spec: Generate) -> bool:
-    plan = plan_of(dataset)
-    return plan is not None and (plan.seed, plan.due) == (spec.seed, spec.due)
+    """Whether it is known to have them."""
+    with suppress(DataError):
+        plan = plan_of(dataset)
+        return plan is not None and (plan.seed, plan.due) == (spec.seed, spec.due)
+    return False

@@ -6,7 +6,7 @@ the same twice is one submission: a finished one answers at once, a failed one i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,8 @@ from typing import Any
 from aigc.data.catalog import Dataset, find, publish
 from aigc.data.files import digest_of, remove, write_json, write_text
 from aigc.data.manifest import MANIFEST
-from aigc.data.mixture import Mixture
 from aigc.data.verification import remainder, verify
 from aigc.errors import DataError, FactoryError, ModelError
-from aigc.metrics import likelihoods, needed
-from aigc.models import FAMILIES, build
 from cluster.aliases import CHAMPION
 from cluster.champions import Champions
 from cluster.code import code_digest
@@ -32,6 +29,7 @@ from cluster.submissions import KIND_TAG, RERUN_TAG, STEPS_TAG
 from cluster.tails import whole
 from cluster.workspace import RunFolder
 from jobs.errors import FieldPath, SpecInvalid
+from jobs.inabilities import Mixed, inabilities, unpublishable
 from jobs.sections import Data
 from jobs.session import Planning, Session
 from jobs.source import Source
@@ -190,7 +188,9 @@ def prepare(spec: Spec, session: Planning, source: Source | None = None) -> Subm
         require_fit(spec.resources, session.place)
     mixed_in = _mixed_in(spec, session, source)
     pinned, dataset, model = _pinned(spec, mixed_in, session, source)
-    if found := list(_inabilities(pinned, dataset, mixed_in, model)):
+    found = list(inabilities(pinned, dataset, mixed_in, model))
+    found += unpublishable(pinned, session.workspace.datasets)
+    if found:
         raise SpecInvalid([source.problem(path, message) for path, message in found])
     identity = digest_of([pinned.model_dump(mode="json"), code_digest()])
     run = session.workspace.run(f"{spec.name}-{identity[:10]}")
@@ -207,10 +207,6 @@ def _placed(
     except kind as error:
         what = str(source.problem(path, error.what))
         raise type(error)(what, error.next_step) from error
-
-
-Mixed = Sequence[tuple[Dataset, float]]
-"""Datasets that are mixed into another one, and their shares of every batch."""
 
 
 def _pinned(
@@ -293,58 +289,3 @@ def _dataset_reference(spec: Spec, model: ModelVersion | None) -> tuple[FieldPat
         return ("evaluation", "data", "dataset"), spec.evaluation.data.dataset
     field = ("evaluation", "metrics") if spec.evaluation.metrics else ("screening", "memorisation")
     return field, model.dataset if model is not None else None
-
-
-def _inabilities(
-    spec: Spec,
-    dataset: Dataset | None,
-    mixed_in: Mixed,
-    model: ModelVersion | None,
-) -> Iterator[tuple[FieldPath, str]]:
-    """What only the model and the dataset themselves show: better now than after the training."""
-    asked = spec.evaluation
-    if model is not None and (family := FAMILIES.get(model.family)) is not None:
-        if not family.generative:
-            message = f"{model} is a {model.family}, which makes no samples: name another model"
-            yield ("model",), message
-        elif (names := likelihoods(asked.metrics)) and model.is_unbounded:
-            message = f"must not name {', '.join(names)}: {model} has no bound on the likelihood"
-            yield ("evaluation", "metrics"), message
-    if dataset is None:
-        return
-    if isinstance(spec, Train):
-        yield from _unreadable(spec, dataset, mixed_in)
-        try:
-            build(spec.model, dataset.manifest.layout, spec.training.seed)
-        except ModelError as error:
-            yield ("model", "family"), str(error).removesuffix(".")
-    if needed(asked.metrics) and asked.extractor is None and not dataset.manifest.layout.labels:
-        message = "must name a registered classifier: this dataset has no labels to train one on"
-        yield ("evaluation", "extractor"), message
-
-
-def _unreadable(spec: Train, dataset: Dataset, mixed_in: Mixed) -> Iterator[tuple[FieldPath, str]]:
-    """Why these datasets cannot be read in batches of that size."""
-    batch, counts = spec.training.batch_size, spec.team_sizes
-    references = [dataset.reference, *(other.reference for other, _ in mixed_in)]
-    if twice := sorted({each for each in references if references.count(each) > 1}):
-        yield ("data", "mixture"), f"must name other datasets, each once, not {twice[0]} again"
-        return
-    try:
-        parts = list(Mixture(dataset, *mixed_in).parts(batch))
-    except DataError as error:
-        yield ("data", "mixture"), str(error).removesuffix(".")
-        return
-    for part, count in parts:
-        records = part.manifest.splits.get("train", 0)
-        if count > records:
-            owner = f"of {part.reference}" if mixed_in else "of the train split"
-            message = (
-                f"must be at most {batch * records // count}, for the {records} records {owner}"
-            )
-            yield ("training", "batch_size"), f"{message} (got {batch})"
-    rest = dataset.manifest.splits.get("train", 0) % batch
-    uneven = [n for n in (count * spec.training.accumulate for count in counts) if rest % n]
-    if not spec.data.stream.drop_last and uneven:
-        message = f"must be true: the last batch of {rest} records cannot be cut into {uneven[0]} "
-        yield ("data", "stream", "drop_last"), f"{message}equal parts"

@@ -91,6 +91,10 @@ class Plan(Config):
         start = shard * self.shard_size
         return range(start, min(start + self.shard_size, self.count))
 
+    def path(self, shard: int) -> str:
+        """Where a shard is, in the folder of the dataset."""
+        return f"shards/{GENERATED}-{shard:05d}.parquet"
+
     def seeds(self, samples: Sequence[int], attempt: int = 0) -> Integers:
         """The seeds of samples, int64, (N,); of every tick of a schedule they are others.
 

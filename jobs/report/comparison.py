@@ -13,7 +13,8 @@ from jobs.report.history import WEEK
 
 @dataclass(frozen=True)
 class Row:
-    """A figure. `bound`, `passed` and `reason` are None of one that no gate looks at."""
+    """A figure, beside those of the nights that were published, as gates compare it. `bound`,
+    `passed` and `reason` are None of one that no gate looks at."""
 
     metric: str
     tonight: float | None
@@ -63,11 +64,12 @@ def _cost(night: Night, currency: str | None) -> float | None:
 
 
 def _row(report: Report, name: str, tonight: float | None, gate: Mapping[str, Any]) -> Row:
-    known = _known(report.nights[-WEEK:], name)
+    published = [night for night in report.nights if night.published][-WEEK:]
+    known = _known(published, name)
     return Row(
         name,
         tonight,
-        report.nights[-1].figures.get(name) if report.nights else None,
+        published[-1].figures.get(name) if published else None,
         statistics.median(known) if known else None,
         (report.champion or {}).get(name),
         gate.get("bound"),

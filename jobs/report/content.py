@@ -108,7 +108,8 @@ class Rejected:
 class Pair:
     """A sample beside the record of the training data that is nearest to it.
 
-    `neighbour` is that record's number in its split; `distance` is in the features that were
+    `neighbour` is that record's number in its split, those of what was mixed in coming after the
+    others; `distance` is in the features that were
     compared. `copied` says whether that is near enough to be called a copy.
     """
 
@@ -176,7 +177,9 @@ class Night:
     """An earlier night of the dataset, as its report.json has it, or as much of that as is there.
 
     `figures` are those that were numbers; `accepted` counts its samples; `economics` is as
-    `UnitEconomics.as_dict` has it. `why` is the reason of a quarantine, empty otherwise.
+    `UnitEconomics.as_dict` has it. `gated` names the figures that its gates looked at, each once;
+    `why` is the reason of a quarantine, empty otherwise; `protocol`
+    are the digests of the held-out data and of the extractor, None if nothing was evaluated.
     """
 
     dataset: str
@@ -186,7 +189,9 @@ class Night:
     accepted: int | None = None
     economics: Mapping[str, Any] = field(default_factory=dict)
     copies: int | None = None
+    gated: Sequence[str] = ()
     why: str = ""
+    protocol: tuple[str, str | None] | None = None
 
     @property
     def version(self) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from aigc.data.manifest import MANIFEST
+from aigc.errors import MetricUnknown
+from aigc.metrics import parse
 from jobs.report.content import Night
 
 JSON = "report.json"
@@ -31,6 +34,30 @@ def history(datasets: Path, name: str, nights: int = NIGHTS, besides: str = "") 
     return dated[-nights:] if nights else []
 
 
+def comparable(nights: Sequence[Night], evaluation: Mapping[str, Any] | None) -> list[Night]:
+    """The nights with those of their figures that compare with tonight's: a metric only where it
+    was taken on the same held-out data under the same extractor as tonight's `evaluation`."""
+    protocol = _protocol(evaluation)
+    return [
+        night
+        if night.protocol == protocol
+        else replace(night, figures={n: v for n, v in night.figures.items() if not _is_metric(n)})
+        for night in nights
+    ]
+
+
+def _protocol(evaluation: Mapping[str, Any] | None) -> tuple[Any, Any] | None:
+    return (evaluation["dataset_digest"], evaluation["extractor_digest"]) if evaluation else None
+
+
+def _is_metric(name: str) -> bool:
+    try:
+        parse(name)
+    except MetricUnknown:
+        return False
+    return True
+
+
 def _night(folder: Path) -> Night | None:
     """What the report in the folder of a version says; None if it says nothing."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -47,7 +74,9 @@ def _night(folder: Path) -> Night | None:
             accepted=funnel.get("accepted", said["plan"]["count"]),
             economics=dict(said.get("economics") or {}),
             copies=copying.get("kept"),
+            gated=list(dict.fromkeys(each["metric"] for each in said["verdict"]["results"])),
             why=_why(said["verdict"]),
+            protocol=_protocol(said.get("evaluation")),
         )
     return None
 

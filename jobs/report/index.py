@@ -15,7 +15,8 @@ from jobs.report.words import money
 
 INDEX = "index.html"
 FIGURES = 3
-"""Columns of figures on the page; the reports have all of them."""
+"""Columns of figures on the page, those of gates first, if there is more to see than zeros; the
+reports have all of them."""
 
 
 def write_index(datasets: Path, name: str) -> Path:
@@ -31,13 +32,16 @@ def write_index(datasets: Path, name: str) -> Path:
 def as_index(name: str, nights: Sequence[Night]) -> str:
     """The page of nights, which come oldest first."""
     recent = nights[-NIGHTS:]
-    figures = list(nights[-1].figures) if nights else []
+    newest = nights[-1] if nights else None
+    figures = list(newest.figures) if newest else []
+    gated = [name for name in newest.gated if name in figures] if newest else []
+    ordered = dict.fromkeys([*gated, *figures])
     lines = {figure: [night.figures.get(figure) for night in recent] for figure in figures}
     return _TEMPLATE.render(
         name=name,
         nights=nights,
         recent=len(recent),
-        figures=figures[:FIGURES],
+        figures=[name for name in ordered if any(lines[name])][:FIGURES],
         lines=[(figure, sparkline(figure, values)) for figure, values in lines.items()],
     )
 

@@ -39,14 +39,14 @@ def write_report(folder: Path, report: Report) -> None:
 
 def as_page(report: Report) -> str:
     """The report as one HTML file that refers to nothing outside itself."""
-    economics = report.economics
-    past = [night.economics for night in report.nights[-WEEK:]]
+    economics, week = report.economics, report.nights[-WEEK:]
+    past = [night.economics for night in week], [n.economics for n in week if n.published]
     return _TEMPLATE.render(
         report=report,
         answer=answer(report),
         why=why(report),
         worth=worth(economics) if economics else "",
-        changes=compare(economics, past) if economics else [],
+        changes=compare(economics, *past) if economics else [],
         gates=gate_rows(report),
         others=other_rows(report),
         lines=_lines(report),

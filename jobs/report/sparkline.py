@@ -26,10 +26,11 @@ def sparkline(name: str, values: Sequence[float | None]) -> Markup:
     drawn = Markup(
         '<svg class="spark" role="img" aria-label="{}" viewBox="0 0 {} {}" width="{}" height="{}">'
         '<polyline points="{}"></polyline><circle cx="{:.1f}" cy="{:.1f}" r="3"></circle></svg>'
-        '<span class="says">{} to {}</span>'
+        '<span class="says">{}</span>'
     )
     sizes = (WIDTH, HEIGHT, WIDTH, HEIGHT)
-    return drawn.format(in_words(name, known), *sizes, line, *points[-1], short(low), short(high))
+    between = f"{short(low)} to {short(high)}" if low < high else short(low)
+    return drawn.format(in_words(name, known), *sizes, line, *points[-1], between)
 
 
 def in_words(name: str, known: Sequence[float]) -> str:

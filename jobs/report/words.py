@@ -14,6 +14,17 @@ from aigc.metrics import METRICS, parse
 _GENERATION = {
     "blank": "share of samples that hold one value throughout; lower is better",
     "duplicate": "share of samples that equal another sample; lower is better",
+    "rejected": "share of candidates that the screening left out; lower is better",
+    "copied": "share of candidates that copy a training record; lower is better",
+    "repeated": "share of candidates that nearly repeat a sample; lower is better",
+    "missing": "share of planned samples that the budget did not suffice for; lower is better",
+}
+_ACCOUNT = {
+    "cpu_hours": "CPU hours",
+    "gpu_hours": "GPU hours",
+    "kwh": "energy in kWh",
+    "per_1000_made": "per 1,000 generated",
+    "per_1000_accepted": "per 1,000 accepted",
 }
 
 
@@ -28,9 +39,17 @@ def says(name: str) -> str:
     return f"{metric.description}; {metric.better} is better"
 
 
+def account(name: str) -> str:
+    """What a figure of the account is called."""
+    return _ACCOUNT.get(name, name)
+
+
 def short(value: float) -> str:
-    """Four significant digits."""
-    written = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    """Four significant digits, and no power of ten for what is as small as a night's energy."""
+    if 1e-9 <= abs(value) < 1e-4:
+        written = f"{value:.{3 - math.floor(math.log10(abs(value)))}f}".rstrip("0")
+    else:
+        written = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return written.replace("-", "−")
 
 
@@ -98,6 +117,19 @@ def legible(text: str) -> str:
     return "".join(each if each.isprintable() or each in "\n\t" else "�" for each in text)
 
 
-_ALL = (says, number, digest, size, duration, money, percent, moment, counted, embedded, legible)
+_ALL = (
+    says,
+    account,
+    number,
+    digest,
+    size,
+    duration,
+    money,
+    percent,
+    moment,
+    counted,
+    embedded,
+    legible,
+)
 FILTERS = {each.__name__: each for each in _ALL}
 """For templates, by name."""

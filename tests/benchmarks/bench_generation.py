@@ -93,7 +93,7 @@ def judged(workspace: Workspace) -> tuple[str, Judges]:
     extractor, config = workspace.root / "extractor", ClassifierConfig()
     save_model(extractor, build(config, digits(), seed=0), config, {})
     memory = workspace.root / "memory"
-    digest = remember(MemoryRequest(workspace.datasets, "mnist-5k", extractor, memory))
+    digest = remember(MemoryRequest(workspace.datasets, ["mnist-5k"], extractor, memory))
     return digest, Judges(memory, extractor)
 
 

@@ -160,6 +160,7 @@ def test_a_champion_without_the_figure_fails_and_a_first_night_does_not() -> Non
     assert [result.passed for result in verdict.results] == [False, True]
     assert "evaluate it first" in verdict.results[0].reason
     assert "no night before" in verdict.results[1].reason
+    assert verdict.results[1].bound.endswith("there is none to compare with")
     (missing,) = judge({}, BESIDE, {"frechet_5k": 1.0}).results
     assert not missing.passed
 

@@ -82,16 +82,33 @@ def test_the_method_of_the_energy_is_named() -> None:
 
 def test_a_night_is_compared_with_the_last_one_and_the_median() -> None:
     costs = (1.0, 4.0, 2.0)
-    changes = {c.figure: c for c in compare(night(), [_costing(cost) for cost in costs])}
+    changes = {c.figure: c for c in compare(night(), [_costing(cost) for cost in costs], [])}
     cost = changes["cost"]
     assert (cost.last, cost.median) == (2.0, 2.0)
     assert cost.since_last == pytest.approx(0.72625)
 
 
 def test_other_currencies_and_zeros_are_not_compared() -> None:
-    changes = {c.figure: c for c in compare(night(), [_costing(1.0, "EUR"), {"gpu_hours": 0}])}
+    earlier = [_costing(1.0, "EUR"), {"gpu_hours": 0}]
+    changes = {c.figure: c for c in compare(night(), earlier, [])}
     assert changes["cost"].last is None
     assert (changes["gpu_hours"].last, changes["gpu_hours"].since_last) == (0, None)
+
+
+def test_earnings_stand_beside_nights_that_were_published() -> None:
+    good, lost = night().as_dict(), night(published=False).as_dict()
+    changes = {c.figure: c for c in compare(night(), [good, lost], [good])}
+    assert (changes["margin"].last, changes["margin"].since_last) == (good["margin"], 0)
+    assert (changes["value"].median, changes["value"].since_median) == (10, 0)
+    assert changes["cost"].last == lost["cost"]
+    alone = {c.figure: c for c in compare(night(), [lost], [])}
+    assert (alone["margin"].last, alone["margin"].since_last) == (None, None)
+
+
+def test_beside_a_loss_there_is_no_share() -> None:
+    loss = {"currency": "USD", "margin": -1e-6}
+    margin = next(c for c in compare(night(), [loss], [loss]) if c.figure == "margin")
+    assert (margin.last, margin.since_last, margin.since_median) == (-1e-6, None, None)
 
 
 @pytest.mark.parametrize("wrong", [{"currency": "euro"}, {"cpu_hour": -1}, {"kwh": float("nan")}])

@@ -130,6 +130,29 @@ def test_a_model_that_is_not_there_is_refused(session: Session) -> None:
         prepare(generate(GENERATE.replace("toy@1", "toy@2")), session)
 
 
+def refusals(text: str, session: Session) -> list[str]:
+    source = parse(text.encode(), "night.yaml")
+    with pytest.raises(SpecInvalid) as error:
+        prepare(check(source), session, source)
+    return [str(problem) for problem in error.value.problems]
+
+
+def test_a_night_takes_no_name_that_trainings_read(session: Session) -> None:
+    (refusal,) = refusals(GENERATE.replace("{dataset: night}", "{dataset: digits}"), session)
+    assert refusal.startswith("night.yaml:5: publish.dataset: must be a name of generated datasets")
+
+
+def test_a_gate_beside_a_figure_that_the_model_has_not_is_refused_before_the_night(
+    session: Session,
+) -> None:
+    gates = "gates: {class_balance_min_10: {of_champion: 2}, blank: {of_champion: 2}}\n"
+    metrics = "evaluation: {metrics: [class_balance_min_10]}\n"
+    for refusal in (found := refusals(f"{GENERATE}{metrics}{gates}", session)):
+        assert refusal.startswith("night.yaml:7: gates.")
+        assert ".of_champion: toy@1 has no " in refusal
+    assert len(found) == 2
+
+
 def asking_likelihoods(session: Session, recipe: str, *settings: str) -> Submission:
     """A generation that is to be judged by likelihoods, with a model of that recipe, just made."""
     name = f"{recipe}-{len(settings)}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from nights import costs, make
+from nights import FIGURES, costs, earlier, make
 
 from jobs.report import history, write_index, write_report
+from jobs.report.history import comparable
+from jobs.report.index import as_index
 
 
 def keep(datasets: Path, version: str, created: str, published: bool = True) -> Path:
@@ -67,6 +70,19 @@ def test_a_report_of_the_first_format_is_a_night(datasets: Path) -> None:
     assert "bad" not in night.figures
 
 
+def test_a_metric_compares_under_the_same_protocol_only(datasets: Path) -> None:
+    path = datasets / "digits-nightly" / "b" / "report.json"
+    old = json.loads(path.read_text())
+    old["evaluation"]["extractor_digest"] = "another"
+    old["figures"]["blank"] = 0.5
+    path.write_text(json.dumps(old))
+    nights = comparable(history(datasets, "digits-nightly"), make().evaluation)
+    assert ["frechet_5k" in night.figures for night in nights] == [True, False, True]
+    assert nights[1].figures["blank"] == 0.5
+    alone = comparable(nights, None)
+    assert not any("frechet_5k" in night.figures for night in alone)
+
+
 def test_a_report_without_a_manifest_was_not_published(datasets: Path) -> None:
     (datasets / "digits-nightly" / "a" / "manifest.json").unlink()
     assert not history(datasets, "digits-nightly")[-1].published
@@ -81,3 +97,19 @@ def test_the_index_leads_to_every_night(datasets: Path) -> None:
     assert page.count("✕") == 1
     assert "0.092 EUR" in page
     assert "://" not in page
+
+
+def test_the_figures_that_gates_look_at_come_first(datasets: Path) -> None:
+    assert history(datasets, "digits-nightly")[-1].gated == ["frechet_5k", "coverage_5k"]
+    nights = [replace(night, gated=["kernel_5k", "gone"]) for night in earlier(2, FIGURES)]
+    columns = re.findall(r'class="right">([a-z]+_5k|blank)</th>', as_index("night", nights))
+    assert columns == ["kernel_5k", "frechet_5k", "coverage_5k"]
+    nights[1] = replace(nights[1], gated=["blank"])
+    columns = re.findall(r'class="right">([a-z]+_5k|blank)</th>', as_index("night", nights))
+    assert columns == ["frechet_5k", "coverage_5k", "kernel_5k"]
+
+
+def test_a_figure_that_stays_is_no_range() -> None:
+    page = as_index("night", earlier(2, {"blank": 0.0, "frechet_5k": 100.0}))
+    assert '<span class="says">0</span>' in page
+    assert '<span class="says">100 to 101</span>' in page

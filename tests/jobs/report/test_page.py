@@ -19,6 +19,8 @@ from jobs.economics import account
 from jobs.report import Incident, Pair, Passage, Rejected, Report, Sheet, write_report
 from jobs.report.comparison import gate_rows
 from jobs.report.page import as_page
+from jobs.report.words import says
+from jobs.spec import GENERATION_FIGURES, SCREENING_FIGURES
 
 VOID = {"meta", "img", "br"}
 
@@ -165,7 +167,7 @@ def test_numbers_and_digests_are_short_and_whole_on_hovering() -> None:
     page = as_page(make(figures=FIGURES | {"elbo": -1101.71, "kernel_5k": 1.23456e-05}))
     assert 'title="57.2134">57.21<' in page
     assert 'title="-1101.71">−1,102<' in page
-    assert ">1.235e−05<" in page
+    assert ">0.00001235<" in page
     assert f'title="{DIGEST}">{DIGEST[:12]}<' in page
     assert DIGEST not in read(page).text
 
@@ -273,6 +275,19 @@ def test_gates_stand_beside_earlier_nights_and_the_champion(digits: Dataset) -> 
     assert row.median == pytest.approx(57.2134 * 1.03)
     assert row.champion == pytest.approx(57.2134 * 0.98)
     assert (row.passed, row.bound) == (True, "at most 60")
+
+
+def test_gates_stand_beside_nights_that_were_published_as_the_judgement_does(
+    digits: Dataset,
+) -> None:
+    report = full(digits)
+    lost = replace(report.nights[-1], published=False, figures={"frechet_5k": 900.0})
+    row = gate_rows(replace(report, nights=[*report.nights, lost]))[0]
+    assert row == gate_rows(report)[0]
+
+
+def test_every_figure_of_a_generation_is_explained() -> None:
+    assert all(says(name) for name in GENERATION_FIGURES + SCREENING_FIGURES)
 
 
 def test_copied_spans_are_marked_and_the_rest_is_not(digits: Dataset) -> None:
