@@ -1,12 +1,13 @@
 """Training images, and which samples copy one of them: as it is, flipped, noised or cropped.
 
 A sample is compared with all of them by the correlation of the lowest 8 × 8 frequencies, as it
-is and flipped, and with the crops of all of them. The best of each comparison is then looked at
-closely: what is left of the sample when the record is taken away, at the lowest 16 × 16
-frequencies, less what noise of the strength at the higher ones would leave there. So a noised
-copy is told from another stroke of the same shape, whose difference is all at low frequencies.
+is and flipped. The best of each comparison is then looked at closely: what is left of the sample
+when the record is taken away, at the lowest 16 × 16 frequencies, less what noise of the strength
+at the higher ones would leave there. So a noised copy is told from another stroke of the same
+shape, whose difference is all at low frequencies.
 
-What was moved, or cropped more on one side, is found by the correlation of frames alone.
+What was cropped or moved is looked for by the correlation of frames; then the best record's
+window that shows most of the sample is found, and compared with the sample pixel by pixel.
 
 From when on that is a copy is learned from the training records, each compared with all others.
 """
@@ -21,12 +22,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, normalize
+from torch.nn.functional import normalize
 
 from aigc.errors import ModelError
-from aigc.generation.screening.frames import framed
+from aigc.generation.screening.frames import Frames, framed_crops, frames_of
 from aigc.generation.screening.frequencies import AT_ONCE, SCALE, frequencies, grey
 from aigc.generation.screening.nearest import Nearest
+from aigc.generation.screening.registration import guessed, is_crop, registered
 from aigc.metrics.features import BATCH_SIZE, Extractor
 from aigc.modalities.image import ImageModality
 from aigc.seeding import generator
@@ -43,8 +45,11 @@ MOST_NOISE = 0.9
 LOWEST, HIGHEST = 0.9, 0.999
 """Bounds of the limits: what is less alike is no copy, what is more alike always is one."""
 
-MOVED_SHARE, MOVED_LOWEST, MOVED_HIGHEST = 0.001, 0.99, 0.9999
-"""Of moved copies: the share of the records that may be accused, and the bounds of their limit."""
+WORTH_REGISTERING = 0.98
+"""The correlation of frames below which no window is looked for: that of copies is higher."""
+
+CUT_OUT_SHARE, CUT_OUT_LOWEST, CUT_OUT_HIGHEST = 0.0005, 0.99, 0.999
+"""Of what was cut out: the share of the records that may be accused, and its limit's bounds."""
 
 MISSED, MOST_ACCUSED = 0.04, 0.007
 """Shares of noised copies that may be missed, and of records that may be accused for their sake."""
@@ -54,13 +59,12 @@ ASKED = 5000
 
 
 class Comparison(NamedTuple):
-    """A way of copying: the sample is `flipped`, or of the record `cropped` pixels were cut off.
+    """A way of copying: as it is, or `flipped`.
 
     `share` of the training records may be accused by it, wrongly.
     """
 
     flipped: bool
-    cropped: int
     share: float
 
 
@@ -71,35 +75,30 @@ class Known(NamedTuple):
     sketches: Tensor
 
 
-COMPARISONS = (
-    Comparison(False, 0, 0.003),
-    Comparison(True, 0, 0.001),
-    Comparison(False, 2, 0.001),
-    Comparison(False, 3, 0.001),
-)
+COMPARISONS = (Comparison(False, 0.002), Comparison(True, 0.001))
 
 
 @dataclass(frozen=True)
 class ImageMemory:
     """Stored records (N, C, H, W), their features float32 (N, D), a limit a comparison, and that
-    of moved copies."""
+    of what was cut out."""
 
     stored: Tensor
     features: Tensor
     limits: tuple[float, ...]
-    moved: float
+    cut_out: float
 
     @classmethod
     def of(cls, stored: Tensor, extractor: Extractor | None) -> ImageMemory:
         """See `Memory.of`."""
         features = features_of(stored, _required(extractor))
-        return cls(stored, features, limits_of(stored), moved_limit_of(stored))
+        return cls(stored, features, limits_of(stored), cut_out_limit_of(stored))
 
     @classmethod
     def restored(cls, tensors: dict[str, Tensor], plain: dict[str, Any]) -> ImageMemory:
         """From what `tensors` and `plain` gave."""
         limits = tuple(plain["limits"])
-        return cls(tensors["stored"], tensors["features"], limits, plain["moved"])
+        return cls(tensors["stored"], tensors["features"], limits, plain["cut_out"])
 
     def tensors(self) -> dict[str, Tensor]:
         """The arrays to be kept."""
@@ -107,7 +106,7 @@ class ImageMemory:
 
     def plain(self) -> dict[str, Any]:
         """The plain data to be kept."""
-        return {"limits": list(self.limits), "moved": self.moved}
+        return {"limits": list(self.limits), "cut_out": self.cut_out}
 
     def nearest(self, stored: Tensor, extractor: Extractor | None) -> Nearest:
         """See `Memory.nearest`."""
@@ -117,27 +116,24 @@ class ImageMemory:
         index = nearest_features(features, self.features)
         copied = torch.zeros(len(stored), dtype=torch.bool)
         samples = Known(stored, sketches(stored))
-        for comparison, limit in zip(COMPARISONS, self.limits, strict=True):
-            rows, likeness = best(samples, self.known[comparison.cropped], comparison)
+        found = [best(samples, self.known, comparison) for comparison in COMPARISONS]
+        found.append(best_cut_out(stored, self.stored, self.framed))
+        for (rows, likeness), limit in zip(found, (*self.limits, self.cut_out), strict=True):
             is_new = (likeness >= limit) & ~copied
             index = torch.where(is_new, rows, index)
             copied |= is_new
-        rows, likeness = most_correlated(frames_of(stored), self.frames, None)
-        is_new = (likeness >= self.moved) & ~copied
-        index = torch.where(is_new, rows, index)
-        copied |= is_new
         apart = features.double() - self.features[index].double()
         return Nearest(index, apart.square().sum(dim=1).sqrt().float(), copied)
 
     @functools.cached_property
-    def known(self) -> dict[int, Known]:
-        """The records by how much was cut off them."""
-        return known_of(self.stored)
+    def known(self) -> Known:
+        """The records and their sketches."""
+        return Known(self.stored, sketches(self.stored))
 
     @functools.cached_property
-    def frames(self) -> Tensor:
-        """The records in frames of their own, float32 (N, 99)."""
-        return frames_of(self.stored)
+    def framed(self) -> Frames:
+        """The records in frames of their own, by how much was cut off them."""
+        return framed_crops(self.stored)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """None."""
@@ -151,36 +147,32 @@ def limits_of(stored: Tensor) -> tuple[float, ...]:
     as no more than `MOST_ACCUSED` of the records are accused.
     """
     asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
-    known = known_of(stored)
-    samples, noisy = (
-        Known(each, sketches(each)) for each in (stored[asked], _noised(stored[asked]))
+    known, samples, noisy = (
+        Known(each, sketches(each)) for each in (stored, stored[asked], _noised(stored[asked]))
     )
     different = [_different(samples, asked, known, comparison) for comparison in COMPARISONS]
     limits = [
         likeness.quantile(1 - comparison.share).item()
         for likeness, comparison in zip(different, COMPARISONS, strict=True)
     ]
-    _, planted = best(noisy, known[0], COMPARISONS[0])
+    _, planted = best(noisy, known, COMPARISONS[0])
     lowered = max(planted.quantile(MISSED).item(), different[0].quantile(1 - MOST_ACCUSED).item())
     limits[0] = min(limits[0], lowered)
     return tuple(min(max(limit, LOWEST), HIGHEST) for limit in limits)
 
 
-def moved_limit_of(stored: Tensor) -> float:
-    """The likeness of moved copies: a share of the training records is more like another one."""
+def cut_out_limit_of(stored: Tensor) -> float:
+    """The likeness of what was cut out: a share of the training records is more like another."""
     asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
-    frames = frames_of(stored)
-    _, likeness = most_correlated(frames[asked], frames, asked)
-    different = likeness[likeness < MOVED_HIGHEST]
-    quantile = different.quantile(1 - MOVED_SHARE).item() if len(different) else MOVED_HIGHEST
-    return min(max(quantile, MOVED_LOWEST), MOVED_HIGHEST)
+    _, likeness = best_cut_out(stored[asked], stored, framed_crops(stored), own=asked)
+    different = likeness[likeness < CUT_OUT_HIGHEST]
+    quantile = different.quantile(1 - CUT_OUT_SHARE).item() if len(different) else CUT_OUT_HIGHEST
+    return min(max(quantile, CUT_OUT_LOWEST), CUT_OUT_HIGHEST)
 
 
-def _different(
-    samples: Known, asked: Tensor, known: dict[int, Known], comparison: Comparison
-) -> Tensor:
+def _different(samples: Known, asked: Tensor, known: Known, comparison: Comparison) -> Tensor:
     """How alike records are to the others. Those that are equal to others do not count."""
-    _, likeness = best(samples, known[comparison.cropped], comparison, own=asked)
+    _, likeness = best(samples, known, comparison, own=asked)
     different = likeness[likeness < HIGHEST]
     return different if len(different) else likeness.new_full((1,), HIGHEST)
 
@@ -189,13 +181,6 @@ def _noised(stored: Tensor) -> Tensor:
     """With normal noise of a tenth of the range, always the same."""
     noise = 25.5 * torch.randn(stored.shape, generator=generator("noised copies"))
     return (stored + noise).round().clamp(0, 255).to(torch.uint8)
-
-
-def known_of(stored: Tensor) -> dict[int, Known]:
-    """Records (N, C, H, W) by how much was cut off them."""
-    crops = {comparison.cropped for comparison in COMPARISONS}
-    images = {pixels: cropped(stored, pixels) for pixels in crops}
-    return {pixels: Known(image, sketches(image)) for pixels, image in images.items()}
 
 
 def best(
@@ -215,6 +200,28 @@ def best(
         images = images.flip(-1) if comparison.flipped else images
         likeness[part] = likenesses(images, known.images[rows[part]])
     return rows, likeness
+
+
+def best_cut_out(
+    samples: Tensor, records: Tensor, known: Frames, own: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The record that each sample seems to be cut out of, int64 (N,), and how alike, float32 (N,).
+
+    `known` are the frames of all crops of the records. `own` are the rows of the samples among
+    the records, which they are not compared with.
+    """
+    frames = frames_of(samples)
+    crops = torch.split(known.looks, len(records))
+    found = [most_correlated(frames.looks, looks, own) for looks in crops]
+    rows, correlation = (torch.stack(each) for each in zip(*found, strict=True))
+    agreement, crop = correlation.max(dim=0)
+    row = rows.gather(0, crop[None])[0]
+    windows = guessed(frames, known.take(crop * len(records) + row), samples.shape[2:])
+    likeness = torch.zeros(len(samples))
+    is_worth = (agreement >= WORTH_REGISTERING) & is_crop(windows, samples.shape[2:], rough=True)
+    worth = torch.nonzero(is_worth).flatten()
+    likeness[worth] = registered(samples[worth], records[row[worth]], windows[worth])
+    return row, likeness
 
 
 def most_correlated(seen: Tensor, known: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -259,11 +266,6 @@ def sketches(images: Tensor) -> Tensor:
     return normalize(low, dim=1).float()
 
 
-def frames_of(images: Tensor) -> Tensor:
-    """Images (N, C, H, W) in frames of their own, float32 (N, 99)."""
-    return torch.cat([framed(part) for _, part in _batches(images)])[: len(images)]
-
-
 def mirrored(sketches: Tensor) -> Tensor:
     """The sketches of images whose left and right are exchanged: odd frequencies change sign."""
     side = math.isqrt(sketches.shape[1] + 1)
@@ -299,19 +301,6 @@ def _weights(height: int, width: int, side: int) -> Tensor:
     down[0] /= 2**0.5
     across[:, 0] /= 2**0.5
     return down * across
-
-
-def cropped(stored: Tensor, pixels: int) -> Tensor:
-    """Images without `pixels` on each side, in their old size; as they are where little is left."""
-    height, width = stored.shape[2:]
-    if not pixels or min(height, width) < 4 * pixels:
-        return stored
-    inner = stored[:, :, pixels:-pixels, pixels:-pixels]
-    parts = [
-        interpolate(part.float(), (height, width), mode="bilinear")
-        for part in torch.split(inner, AT_ONCE)
-    ]
-    return torch.cat(parts).round().to(torch.uint8)
 
 
 def close_side(height: int, width: int) -> int:

@@ -12,7 +12,8 @@ from aigc.data.importers import import_dataset
 from aigc.data.stream import Stream
 from aigc.errors import ArtifactCorrupt, ModelError
 from aigc.generation.screening import Memory, Nearest, copied_spans
-from aigc.generation.screening.image_memory import frames_of, most_correlated, moved_limit_of
+from aigc.generation.screening.frames import framed_crops
+from aigc.generation.screening.image_memory import best_cut_out, cut_out_limit_of
 from aigc.metrics.distances import distances
 from aigc.models import build
 from aigc.models.classifier import Classifier, ClassifierConfig
@@ -72,14 +73,14 @@ def test_moved_copies_of_digits_with_a_margin_are_caught_and_named(
 ) -> None:
     """The small digits fill their images; a margin leaves room to move them."""
     known = torch.nn.functional.pad(training, (2, 2, 2, 2))
-    limit = moved_limit_of(known)
-    frames = frames_of(known)
-    rows, likeness = most_correlated(frames_of(moved(known)), frames, None)
+    limit = cut_out_limit_of(known)
+    frames = framed_crops(known)
+    rows, likeness = best_cut_out(moved(known), known, frames)
 
     assert (likeness >= limit).all()
     assert (rows == torch.arange(len(known))).float().mean() > 0.99
-    fresh = frames_of(torch.nn.functional.pad(held_out, (2, 2, 2, 2)))
-    assert (most_correlated(fresh, frames, None)[1] >= limit).float().mean() <= 0.01
+    fresh = torch.nn.functional.pad(held_out, (2, 2, 2, 2))
+    assert (best_cut_out(fresh, known, frames)[1] >= limit).float().mean() <= 0.01
 
 
 def test_held_out_digits_are_hardly_ever_accused(
@@ -175,15 +176,10 @@ def test_planted_copies_of_mnist_are_caught(tmp_path: Path) -> None:
     extractor = extractor_of(dataset, steps=600)
     memory = Memory.of(training, dataset.manifest.layout, extractor)
     rates = {}
-    for name, copying in COPIES.items():
+    for name, copying in (COPIES | {"moved": moved, "uneven": trimmed_unevenly}).items():
         found = memory.nearest(copying(training), extractor)
         own = found.index == torch.arange(len(training))
         rates[name] = (found.copied & own).float().mean().item()
-    shifted = memory.nearest(moved(training), extractor)
-    uneven = memory.nearest(trimmed_unevenly(training), extractor)
-    assert (shifted.copied & (shifted.index == torch.arange(len(training)))).float().mean() >= 0.95
-    # Short of the 0.95 of the other copies; without frames it was 0.03 to 0.18, of such crops.
-    assert uneven.copied.float().mean() >= 0.65
     accused = memory.nearest(held_out, extractor).copied.float().mean().item()
     print(f"caught {rates}, of {len(held_out)} held-out digits accused {accused:.4f}")
 
@@ -191,4 +187,4 @@ def test_planted_copies_of_mnist_are_caught(tmp_path: Path) -> None:
     assert min(rates.values()) >= 0.95
     # Without taking noise away it is 0.96.
     assert rates["noised"] >= 0.98
-    assert accused <= 0.015
+    assert accused <= 0.01
