@@ -27,6 +27,7 @@ from aigc.errors import ModelError
 from aigc.generation.screening.frames import framed
 from aigc.generation.screening.frequencies import AT_ONCE, SCALE, frequencies, grey
 from aigc.generation.screening.nearest import Nearest
+from aigc.generation.screening.neighbours import Neighbours
 from aigc.metrics.features import BATCH_SIZE, Extractor
 from aigc.modalities.image import ImageModality
 from aigc.seeding import generator
@@ -65,7 +66,14 @@ class Comparison(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Records to compare with: uint8 (N, C, H, W), and their sketches float32 (N, 63)."""
+    """Records to compare with: uint8 (N, C, H, W), and their sketches."""
+
+    images: Tensor
+    sketches: Neighbours
+
+
+class Seen(NamedTuple):
+    """Samples that are compared: uint8 (N, C, H, W), and their sketches float32 (N, 63)."""
 
     images: Tensor
     sketches: Tensor
@@ -114,15 +122,15 @@ class ImageMemory:
         features = features_of(stored, _required(extractor))
         if not len(stored):
             return Nearest(torch.empty(0).long(), torch.empty(0), torch.empty(0).bool())
-        index = nearest_features(features, self.features)
+        index, _ = self.points.nearest(features)
         copied = torch.zeros(len(stored), dtype=torch.bool)
-        samples = Known(stored, sketches(stored))
+        samples = Seen(stored, sketches(stored))
         for comparison, limit in zip(COMPARISONS, self.limits, strict=True):
             rows, likeness = best(samples, self.known[comparison.cropped], comparison)
             is_new = (likeness >= limit) & ~copied
             index = torch.where(is_new, rows, index)
             copied |= is_new
-        rows, likeness = most_correlated(frames_of(stored), self.frames, None)
+        rows, likeness = most_correlated(frames_of(stored), self.frames, self.moved)
         is_new = (likeness >= self.moved) & ~copied
         index = torch.where(is_new, rows, index)
         copied |= is_new
@@ -135,9 +143,14 @@ class ImageMemory:
         return known_of(self.stored)
 
     @functools.cached_property
-    def frames(self) -> Tensor:
-        """The records in frames of their own, float32 (N, 99)."""
-        return frames_of(self.stored)
+    def frames(self) -> Neighbours:
+        """The records in frames of their own."""
+        return Neighbours(frames_of(self.stored))
+
+    @functools.cached_property
+    def points(self) -> Neighbours:
+        """The records in feature space."""
+        return Neighbours(self.features, fine=True)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """None."""
@@ -153,7 +166,7 @@ def limits_of(stored: Tensor) -> tuple[float, ...]:
     asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
     known = known_of(stored)
     samples, noisy = (
-        Known(each, sketches(each)) for each in (stored[asked], _noised(stored[asked]))
+        Seen(each, sketches(each)) for each in (stored[asked], _noised(stored[asked]))
     )
     different = [_different(samples, asked, known, comparison) for comparison in COMPARISONS]
     limits = [
@@ -170,14 +183,14 @@ def moved_limit_of(stored: Tensor) -> float:
     """The likeness of moved copies: a share of the training records is more like another one."""
     asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
     frames = frames_of(stored)
-    _, likeness = most_correlated(frames[asked], frames, asked)
+    _, likeness = most_correlated(frames[asked], Neighbours(frames), own=asked)
     different = likeness[likeness < MOVED_HIGHEST]
     quantile = different.quantile(1 - MOVED_SHARE).item() if len(different) else MOVED_HIGHEST
     return min(max(quantile, MOVED_LOWEST), MOVED_HIGHEST)
 
 
 def _different(
-    samples: Known, asked: Tensor, known: dict[int, Known], comparison: Comparison
+    samples: Seen, asked: Tensor, known: dict[int, Known], comparison: Comparison
 ) -> Tensor:
     """How alike records are to the others. Those that are equal to others do not count."""
     _, likeness = best(samples, known[comparison.cropped], comparison, own=asked)
@@ -195,11 +208,11 @@ def known_of(stored: Tensor) -> dict[int, Known]:
     """Records (N, C, H, W) by how much was cut off them."""
     crops = {comparison.cropped for comparison in COMPARISONS}
     images = {pixels: cropped(stored, pixels) for pixels in crops}
-    return {pixels: Known(image, sketches(image)) for pixels, image in images.items()}
+    return {pixels: Known(image, Neighbours(sketches(image))) for pixels, image in images.items()}
 
 
 def best(
-    samples: Known, known: Known, comparison: Comparison, own: Tensor | None = None
+    samples: Seen, known: Known, comparison: Comparison, own: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The record that each sample is most like, int64 (N,), and how alike, float64 (N,), at most 1.
 
@@ -207,7 +220,7 @@ def best(
     records, which they are not compared with.
     """
     seen = mirrored(samples.sketches) if comparison.flipped else samples.sketches
-    rows, correlation = most_correlated(seen, known.sketches, own)
+    rows, correlation = most_correlated(seen, known.sketches, WORTH_A_LOOK, own)
     likeness = torch.zeros(len(seen), dtype=torch.float64)
     close = torch.nonzero(correlation >= WORTH_A_LOOK).flatten()
     for part in torch.split(close, AT_ONCE):
@@ -217,36 +230,19 @@ def best(
     return rows, likeness
 
 
-def most_correlated(seen: Tensor, known: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The row of `known` that each sketch agrees with most, and how much, float32 (N,)."""
-    found, most = list[Tensor](), list[Tensor]()
-    for start, part in _batches(seen):
-        correlation = part @ known.T
-        if own is not None:
-            mine = own[start : start + BATCH_SIZE]
-            correlation[torch.arange(len(mine)), mine] = -1
-        found.append(_highest(correlation))
-        most.append(correlation.gather(1, found[-1][:, None])[:, 0])
-    return torch.cat(found)[: len(seen)], torch.cat(most)[: len(seen)]
+def most_correlated(
+    seen: Tensor, known: Neighbours, least: float = -1.0, own: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The row of `known` that each of `seen` agrees with most, and how much, float64 (N,).
 
-
-def nearest_features(points: Tensor, reference: Tensor) -> Tensor:
-    """Which row of `reference` is nearest to each point, int64 (N,), as far as float32 can tell."""
-    # |r|² / 2 − p·r orders the reference as |p − r| does; about the mean the least is rounded off.
-    mean = reference.mean(dim=0)
-    reference = reference - mean
-    halves = reference.square().sum(dim=1) / 2
-    found = [
-        _highest(torch.addmm(halves, part - mean, reference.T, beta=-1))
-        for _, part in _batches(points)
-    ]
-    return torch.cat(found)[: len(points)]
-
-
-def _highest(rows: Tensor) -> Tensor:
-    """The first column in which each row is highest, int64."""
-    # NumPy's argmax takes a tenth of torch's time.
-    return torch.from_numpy(rows.numpy().argmax(axis=1))
+    All are of norm 1. Row 0 stands for what agrees with none by `least`, and the number is 0.
+    """
+    rows, _ = known.nearest(seen, math.sqrt(2 - 2 * least), own)
+    correlation = torch.zeros(len(seen), dtype=torch.float64)
+    is_found = rows >= 0
+    pairs = seen[is_found].double(), known.points[rows[is_found]].double()
+    correlation[is_found] = (pairs[0] * pairs[1]).sum(1)
+    return rows.clamp(min=0), correlation
 
 
 def sketches(images: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from aigc.data.stream import Stream
 from aigc.errors import ArtifactCorrupt, ModelError
 from aigc.generation.screening import Memory, Nearest, copied_spans
 from aigc.generation.screening.image_memory import frames_of, most_correlated, moved_limit_of
+from aigc.generation.screening.neighbours import Neighbours
 from aigc.metrics.distances import distances
 from aigc.models import build
 from aigc.models.classifier import Classifier, ClassifierConfig
@@ -73,13 +74,13 @@ def test_moved_copies_of_digits_with_a_margin_are_caught_and_named(
     """The small digits fill their images; a margin leaves room to move them."""
     known = torch.nn.functional.pad(training, (2, 2, 2, 2))
     limit = moved_limit_of(known)
-    frames = frames_of(known)
-    rows, likeness = most_correlated(frames_of(moved(known)), frames, None)
+    frames = Neighbours(frames_of(known))
+    rows, likeness = most_correlated(frames_of(moved(known)), frames)
 
     assert (likeness >= limit).all()
     assert (rows == torch.arange(len(known))).float().mean() > 0.99
     fresh = frames_of(torch.nn.functional.pad(held_out, (2, 2, 2, 2)))
-    assert (most_correlated(fresh, frames, None)[1] >= limit).float().mean() <= 0.01
+    assert (most_correlated(fresh, frames)[1] >= limit).float().mean() <= 0.01
 
 
 def test_held_out_digits_are_hardly_ever_accused(
