@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,12 +22,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from aigc.errors import ModelError
+from aigc.generation.screening.feature_space import batches, features_of, required
 from aigc.generation.screening.frames import framed
 from aigc.generation.screening.frequencies import AT_ONCE, SCALE, frequencies, grey
 from aigc.generation.screening.nearest import Nearest
 from aigc.generation.screening.neighbours import Neighbours
-from aigc.metrics.features import BATCH_SIZE, Extractor
+from aigc.metrics.features import Extractor
 from aigc.modalities.image import ImageModality
 from aigc.seeding import generator
 
@@ -100,7 +99,7 @@ class ImageMemory:
     @classmethod
     def of(cls, stored: Tensor, extractor: Extractor | None) -> ImageMemory:
         """See `Memory.of`."""
-        features = features_of(stored, _required(extractor))
+        features = features_of(stored, required(extractor))
         return cls(stored, features, limits_of(stored), moved_limit_of(stored))
 
     @classmethod
@@ -119,7 +118,7 @@ class ImageMemory:
 
     def nearest(self, stored: Tensor, extractor: Extractor | None) -> Nearest:
         """See `Memory.nearest`."""
-        features = features_of(stored, _required(extractor))
+        features = features_of(stored, required(extractor))
         if not len(stored):
             return Nearest(torch.empty(0).long(), torch.empty(0), torch.empty(0).bool())
         index, _ = self.points.nearest(features)
@@ -257,7 +256,7 @@ def sketches(images: Tensor) -> Tensor:
 
 def frames_of(images: Tensor) -> Tensor:
     """Images (N, C, H, W) in frames of their own, float32 (N, 99)."""
-    return torch.cat([framed(part) for _, part in _batches(images)])[: len(images)]
+    return torch.cat([framed(part) for _, part in batches(images)])[: len(images)]
 
 
 def mirrored(sketches: Tensor) -> Tensor:
@@ -313,33 +312,3 @@ def cropped(stored: Tensor, pixels: int) -> Tensor:
 def close_side(height: int, width: int) -> int:
     """How many frequencies are low: two thirds of the smaller side's at most."""
     return max(2, min(CLOSE, 2 * min(height, width) // 3))
-
-
-def _batches(rows: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Where each batch begins and its rows, the last filled up with zeros.
-
-    There is at least one, and all are whole, because the last bit of a matrix product may
-    depend on the rows beside it.
-    """
-    for start in range(0, max(len(rows), 1), BATCH_SIZE):
-        part = rows[start : start + BATCH_SIZE]
-        missing = BATCH_SIZE - len(part)
-        yield start, torch.cat([part, part.new_zeros(missing, *part.shape[1:])])
-
-
-@torch.inference_mode()
-def features_of(stored: Tensor, extractor: Extractor) -> Tensor:
-    """The features of images, float32 (N, D)."""
-    decode = ImageModality().decode
-    found = [extractor.features(decode(part)).float().cpu() for _, part in _batches(stored)]
-    return torch.cat(found)[: len(stored)].clone()
-
-
-def _required(extractor: Extractor | None) -> Extractor:
-    if extractor is None:
-        raise ModelError(
-            "Nearest training images are looked for in the features of an extractor, and there is "
-            "none",
-            "Name a model of the family classifier as evaluation.extractor",
-        )
-    return extractor

@@ -9,7 +9,6 @@ depend on the processor, nor on the points that are asked for together.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -17,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-AT_ONCE = 512
-"""Points that are asked for together."""
+FEWEST, MOST, DISTANCES = 64, 1024, 2**25
+"""Bounds of how many points are asked for together, and about how many distances that may be."""
 
 MULTIPLE = 32
 """Of numbers of 16 bits, columns are multiplied by so many at once."""
@@ -40,6 +39,8 @@ class Neighbours:
         self.points = points
         self._type = product_type()
         self._fine = fine and self._type != torch.float32
+        # What rounding a product may take away.
+        self._slack = 1 + 2 * torch.finfo(self._type).eps
         # About their mean they are shorter, and so is the error.
         self._mean = points.mean(dim=0)
         self._longest = (points - self._mean).norm(dim=1).max()
@@ -54,40 +55,42 @@ class Neighbours:
         that is barely farther it is told or not. `own` are the rows of `asked` themselves, which
         they are not compared with.
         """
-        rows = np.full(len(asked), -1, dtype=np.int64)
-        apart = np.full(len(asked), np.inf)
-        for start, one, other in self._pairs(asked, within, own):
-            squares = self._squares(asked[start + one], other)
-            order = np.lexsort((squares, one))
-            found, first = np.unique(one[order], return_index=True)
-            rows[start + found] = other[order[first]]
-            apart[start + found] = np.sqrt(squares[order[first]])
+        one, other = self._pairs(asked, within, own)
+        squares = self._squares(asked[one], other)
+        order = np.lexsort((squares, one))
+        found, first = np.unique(one[order], return_index=True)
+        rows, apart = np.full(len(asked), -1), np.full(len(asked), np.inf)
+        rows[found], apart[found] = other[order[first]], np.sqrt(squares[order[first]])
         return torch.from_numpy(rows), torch.from_numpy(apart)
 
-    def _pairs(
-        self, asked: Tensor, within: float, own: Tensor | None
-    ) -> Iterator[tuple[int, Rows, Rows]]:
-        """Where some of `asked` begin; which of these may be nearest to which of the points."""
-        halves = torch.empty(min(AT_ONCE, len(asked)), len(self.points), dtype=self._type)
-        for start in range(0, len(asked), AT_ONCE):
-            some = asked[start : start + AT_ONCE]
-            found = torch.mm(self._halved(some, True), self._columns, out=halves[: len(some)])
+    def _pairs(self, asked: Tensor, within: float, own: Tensor | None) -> tuple[Rows, Rows]:
+        """Which of `asked` may be nearest to which of the points."""
+        columns, error = self._halved(asked, True), self._error(asked)
+        count = max(FEWEST, min(MOST, DISTANCES // len(self.points)))
+        product = torch.empty(min(count, len(asked)), len(self.points), dtype=self._type)
+        one, other = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for start in range(0, len(asked), count):
+            some = slice(start, start + count)
+            halves = torch.mm(columns[some], self._columns, out=product[: len(columns[some])])
             if own is not None:
-                found[torch.arange(len(some)), own[start : start + AT_ONCE]] = torch.inf
-            yield start, *self._candidates(found, self._error(some), within)
+                halves[torch.arange(len(halves)), own[some]] = torch.inf
+            near, points = self._candidates(halves, error[some], within)
+            one.append(start + near)
+            other.append(points)
+        return np.concatenate(one), np.concatenate(other)
 
     def _candidates(self, halves: Tensor, error: Tensor, within: float) -> tuple[Rows, Rows]:
         """Which of the halves of squared distances, each wrong by `error` (M,), may be least."""
         # Numbers that are not negative have the order of their bits, which NumPy compares sooner;
         # those below 0, by their error alone, are less than all others.
         bits = halves.view(_BITS[self._type]).numpy()
-        least = torch.from_numpy(bits.min(axis=1)).view(self._type).float().clamp(min=0)
-        near = torch.nonzero(least <= self._rounded_up(within**2 / 2 + error)).flatten()
-        most = self._rounded_up(least + 2 * error)[near].to(self._type).view(_BITS[self._type])
-        chosen = bits if len(near) == len(bits) else bits[near.numpy()]
-        places = np.flatnonzero(chosen <= most.numpy()[:, None])
+        least = torch.from_numpy(bits.min(axis=1)).view(self._type).float().clamp_(min=0)
+        most = least.add(error, alpha=2).mul_(self._slack).to(self._type)
+        near = np.flatnonzero((least <= (error + within**2 / 2) * self._slack).numpy())
+        chosen = bits if len(near) == len(bits) else bits[near]
+        places = np.flatnonzero(chosen <= most.view(_BITS[self._type]).numpy()[near, None])
         one, other = np.divmod(places, len(self.points))
-        return near.numpy()[one], other
+        return near[one], other
 
     def _halved(self, points: Tensor, is_asked: bool) -> Tensor:
         """What the product of gives half of the squared distances: −p·r + |p|² / 2 + |r|² / 2."""
@@ -115,9 +118,6 @@ class Neighbours:
         error: Tensor = 1.25 * lost * length * self._longest
         error += BY_ADDING * (length + self._longest).square()
         return error
-
-    def _rounded_up(self, numbers: Tensor) -> Tensor:
-        return numbers * (1 + 2 * torch.finfo(self._type).eps)
 
     def _squares(self, asked: Tensor, other: Rows) -> NDArray[np.float64]:
         """Squared distances, each pair by itself."""
