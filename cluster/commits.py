@@ -43,8 +43,8 @@ def is_committed(file: Path, is_whole: Callable[[], bool]) -> bool:
     return False
 
 
-def commit(finished: Path, committed: Path) -> None:
-    """Give a finished file its name, unless another attempt's file has it already.
+def commit(finished: Path, committed: Path) -> bool:
+    """Give a finished file its name, unless another attempt's file has it already; whether it did.
 
     Raises WorkspaceUnwritable.
     """
@@ -53,6 +53,7 @@ def commit(finished: Path, committed: Path) -> None:
         os.link(finished, committed)
         fsync(committed.parent)
     except FileExistsError:
-        return
+        return False
     except OSError as error:
         raise unwritable(committed, error) from error
+    return True

@@ -24,6 +24,7 @@ from aigc.data.shards import shard_of, write_shard
 from aigc.data.storage import Location
 from aigc.errors import DataError, ShardCorrupt
 from aigc.generation.finishing import finished, published_schema
+from aigc.generation.labels.tables import table_label
 from aigc.generation.plan import GENERATED, Plan
 from aigc.generation.sampling import shard_table
 from aigc.modalities import modality
@@ -60,25 +61,33 @@ class ShardRequest:
         return len(self.chosen.attempts if self.chosen else self.plan.samples(self.number))
 
     def table(self) -> pa.Table:
-        """The samples, made now unless they were made before as candidates."""
+        """The samples, labelled; made now unless they were made before as candidates."""
         if self.chosen is not None:
-            return self.chosen.table()
-        return shard_table(self.model.load(), self.plan, self.plan.samples(self.number))
+            chosen = self.chosen.table()
+            table_label(chosen)
+            return chosen
+        made = shard_table(self.model.load(), self.plan, self.plan.samples(self.number))
+        return finished(made, self.plan)
 
 
 def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
     """Make one shard, labelled, and commit it; if another attempt was first, its shard stands.
 
-    Raises ArtifactCorrupt, Unlabelled, WorkspaceUnwritable.
+    Candidates that were all chosen are a shard already. Raises ArtifactCorrupt, Unlabelled,
+    WorkspaceUnwritable.
     """
     require_same_code(request.plan.code)
     path = f"shards/{GENERATED}-{request.number:05d}.parquet"
     committed = request.target / path
     if not is_committed(committed, lambda: _is_whole(request.target, path, request)):
-        with attempt_in(request.attempts) as attempt:
-            write_shard(attempt, path, GENERATED, finished(request.table(), request.plan))
-            commit(attempt / path, committed)
-        log.info("made %s of %d samples", path, request.count)
+        log.info("making %s of %d samples", path, request.count)
+        if file := request.chosen and request.chosen.file():
+            commit(file, committed)
+        else:
+            with attempt_in(request.attempts) as attempt:
+                shard = write_shard(attempt, path, GENERATED, request.table())
+                if commit(attempt / path, committed):
+                    return request.number, shard
     return request.number, shard_of(request.target, path, GENERATED)
 
 
