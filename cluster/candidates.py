@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aigc.data.catalog import find
-from aigc.data.files import fsync
-from aigc.data.shards import ATTEMPT, SAMPLE, write_parquet
+from aigc.data.shards import ATTEMPT, SAMPLE
 from aigc.errors import ArtifactCorrupt, ModelError
 from aigc.generation.finishing import finished
 from aigc.generation.plan import GENERATED, Plan
@@ -31,7 +30,7 @@ from aigc.models.classifier import Classifier
 from aigc.models.contract import Model
 from aigc.training.tensors import require_whole
 from cluster.code import require_same_code
-from cluster.commits import attempt_in, commit, is_committed
+from cluster.commits import commit_table, is_committed
 from cluster.logs import logged
 from cluster.places import Mapper
 from cluster.resources import Resources
@@ -109,10 +108,7 @@ def make_candidates(request: CandidatesRequest) -> int:
         model, judges = request.model.load(), request.judges.load()
         table = shard_table(model, request.plan, request.samples, request.attempt)
         table = finished(scored(table, request.plan.layout, *judges), request.plan)
-        with attempt_in(request.attempts) as folder:
-            write_parquet(table, folder / "candidates")
-            fsync(folder / "candidates")
-            commit(folder / "candidates", request.target)
+        commit_table(table, request.attempts, request.target)
     return len(request.samples)
 
 

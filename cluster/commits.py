@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pyarrow as pa
+
 from aigc.data.files import fsync, unwritable
+from aigc.data.shards import write_parquet
 
 
 @contextmanager
@@ -43,8 +46,17 @@ def is_committed(file: Path, is_whole: Callable[[], bool]) -> bool:
     return False
 
 
-def commit(finished: Path, committed: Path) -> bool:
-    """Give a finished file its name, unless another attempt's file has it already; whether it did.
+def commit_table(table: pa.Table, attempts: Path, committed: Path) -> None:
+    """Write a table as a shard's file in an attempt of its own, and give it its name once it is on
+    the disk, unless another attempt's file has it already. Raises WorkspaceUnwritable."""
+    with attempt_in(attempts) as folder:
+        write_parquet(table, folder / committed.name)
+        fsync(folder / committed.name)
+        commit(folder / committed.name, committed)
+
+
+def commit(finished: Path, committed: Path) -> None:
+    """Give a finished file its name, unless another attempt's file has it already.
 
     Raises WorkspaceUnwritable.
     """
@@ -53,7 +65,6 @@ def commit(finished: Path, committed: Path) -> bool:
         os.link(finished, committed)
         fsync(committed.parent)
     except FileExistsError:
-        return False
+        return
     except OSError as error:
         raise unwritable(committed, error) from error
-    return True

@@ -20,7 +20,7 @@ from aigc.data.catalog import Dataset, publish
 from aigc.data.files import put_if_absent, write_json, write_text
 from aigc.data.manifest import MANIFEST, Manifest, Shard, read_manifest
 from aigc.data.reader import ShardReader
-from aigc.data.shards import shard_of, write_shard
+from aigc.data.shards import shard_of
 from aigc.data.storage import Location
 from aigc.errors import DataError, ShardCorrupt
 from aigc.generation.finishing import finished, published_schema
@@ -30,7 +30,7 @@ from aigc.generation.sampling import shard_table
 from aigc.modalities import modality
 from cluster.candidates import Candidates, Chosen, Judges, ModelAt, Screened
 from cluster.code import require_same_code
-from cluster.commits import attempt_in, commit, is_committed
+from cluster.commits import commit, commit_table, is_committed
 from cluster.locks import exclusive
 from cluster.logs import logged
 from cluster.places import Mapper
@@ -80,14 +80,11 @@ def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
     path = f"shards/{GENERATED}-{request.number:05d}.parquet"
     committed = request.target / path
     if not is_committed(committed, lambda: _is_whole(request.target, path, request)):
-        log.info("making %s of %d samples", path, request.count)
         if file := request.chosen and request.chosen.file():
             commit(file, committed)
         else:
-            with attempt_in(request.attempts) as attempt:
-                shard = write_shard(attempt, path, GENERATED, request.table())
-                if commit(attempt / path, committed):
-                    return request.number, shard
+            commit_table(request.table(), request.attempts, committed)
+        log.info("made %s of %d samples", path, request.count)
     return request.number, shard_of(request.target, path, GENERATED)
 
 
