@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aigc.data.catalog import find
-from aigc.data.files import fsync
 from aigc.data.shards import ATTEMPT, SAMPLE
 from aigc.errors import ArtifactCorrupt, ModelError
+from aigc.generation.finishing import finished
 from aigc.generation.plan import GENERATED, Plan
 from aigc.generation.sampling import shard_table
-from aigc.generation.scores import FINGERPRINT, FLAGS, THUMBNAIL, findings, looks, scored
+from aigc.generation.scores import FINGERPRINT, THUMBNAIL, chosen_of, findings, looks, scored
 from aigc.generation.screening import REACHES, Memory
 from aigc.generation.selection import Findings, Looks, Selection, choose
 from aigc.models.artifact import load_model
@@ -30,7 +30,7 @@ from aigc.models.classifier import Classifier
 from aigc.models.contract import Model
 from aigc.training.tensors import require_whole
 from cluster.code import require_same_code
-from cluster.commits import attempt_in, commit, is_committed
+from cluster.commits import commit_table, is_committed
 from cluster.logs import logged
 from cluster.places import Mapper
 from cluster.resources import Resources
@@ -98,27 +98,17 @@ class CandidatesRequest:
 
 
 def make_candidates(request: CandidatesRequest) -> int:
-    """Make candidates, look at them, and commit them; how many there are.
+    """Make candidates, look at them, label and commit them; how many there are.
 
-    If another process was first, its file stands. Raises ArtifactCorrupt, WorkspaceUnwritable.
+    If another process was first, its file stands. Raises ArtifactCorrupt, Unlabelled,
+    WorkspaceUnwritable.
     """
     require_same_code(request.plan.code)
     if not is_committed(request.target, lambda: _is_whole(request.target, len(request.samples))):
         model, judges = request.model.load(), request.judges.load()
         table = shard_table(model, request.plan, request.samples, request.attempt)
-        table = scored(table, request.plan.layout, *judges)
-        with attempt_in(request.attempts) as folder:
-            # Nothing in it stands there twice: to look for that took longer than to write it.
-            pq.write_table(
-                table,
-                folder / "candidates",
-                compression="lz4",
-                use_dictionary=False,
-                write_statistics=False,
-                write_page_checksum=True,
-            )
-            fsync(folder / "candidates")
-            commit(folder / "candidates", request.target)
+        table = finished(scored(table, request.plan.layout, *judges), request.plan)
+        commit_table(table, request.attempts, request.target)
     return len(request.samples)
 
 
@@ -129,10 +119,16 @@ class Chosen:
     attempts: Mapping[int, int]
     files: tuple[Path, ...]
 
+    def file(self) -> Path | None:
+        """The file that holds these samples and no others, if there is one."""
+        if len(self.files) > 1 or pq.read_metadata(self.files[0]).num_rows > len(self.attempts):
+            return None
+        return self.files[0]
+
     def table(self) -> pa.Table:
         """The samples in their order, with what was found out about them."""
         tables = (pq.read_table(file, page_checksum_verification=True) for file in self.files)
-        candidates = pa.concat_tables(tables).drop_columns(list(FLAGS))
+        candidates = chosen_of(pa.concat_tables(tables))
         samples, made = (candidates.column(name).to_numpy() for name in (SAMPLE, ATTEMPT))
         wanted = np.array(sorted(self.attempts.items()), dtype=np.int64)
         at = np.searchsorted(wanted[:, 0], samples).clip(max=len(wanted) - 1)
@@ -182,9 +178,9 @@ class Candidates:
             for count in place.map(worker, requests, resources):
                 made += count
                 progress(made)
-            columns = [*FLAGS, FINGERPRINT, THUMBNAIL]
+            columns = [FINGERPRINT, THUMBNAIL]
             files = (pq.read_table(request.target, columns=columns) for request in requests)
-            return findings(pa.concat_tables(files))
+            return Findings.joined([findings(file) for file in files])
 
         screening = self._plan.screening
         assert screening is not None, "only what is screened has candidates"

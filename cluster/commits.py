@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pyarrow as pa
+
 from aigc.data.files import fsync, unwritable
+from aigc.data.shards import write_parquet
 
 
 @contextmanager
@@ -41,6 +44,15 @@ def is_committed(file: Path, is_whole: Callable[[], bool]) -> bool:
         if file.stat().st_ino == judged:
             file.unlink()
     return False
+
+
+def commit_table(table: pa.Table, attempts: Path, committed: Path) -> None:
+    """Write a table as a shard's file in an attempt of its own, and give it its name once it is on
+    the disk, unless another attempt's file has it already. Raises WorkspaceUnwritable."""
+    with attempt_in(attempts) as folder:
+        write_parquet(table, folder / committed.name)
+        fsync(folder / committed.name)
+        commit(folder / committed.name, committed)
 
 
 def commit(finished: Path, committed: Path) -> None:

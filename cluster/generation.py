@@ -20,16 +20,17 @@ from aigc.data.catalog import Dataset, publish
 from aigc.data.files import put_if_absent, write_json, write_text
 from aigc.data.manifest import MANIFEST, Manifest, Shard, read_manifest
 from aigc.data.reader import ShardReader
-from aigc.data.shards import shard_of, write_shard
+from aigc.data.shards import shard_of
 from aigc.data.storage import Location
 from aigc.errors import DataError, ShardCorrupt
 from aigc.generation.finishing import finished, published_schema
+from aigc.generation.labels.tables import table_label
 from aigc.generation.plan import GENERATED, Plan
 from aigc.generation.sampling import shard_table
 from aigc.modalities import modality
 from cluster.candidates import Candidates, Chosen, Judges, ModelAt, Screened
 from cluster.code import require_same_code
-from cluster.commits import attempt_in, commit, is_committed
+from cluster.commits import commit, commit_table, is_committed
 from cluster.locks import exclusive
 from cluster.logs import logged
 from cluster.places import Mapper
@@ -60,24 +61,29 @@ class ShardRequest:
         return len(self.chosen.attempts if self.chosen else self.plan.samples(self.number))
 
     def table(self) -> pa.Table:
-        """The samples, made now unless they were made before as candidates."""
+        """The samples, labelled; made now unless they were made before as candidates."""
         if self.chosen is not None:
-            return self.chosen.table()
-        return shard_table(self.model.load(), self.plan, self.plan.samples(self.number))
+            chosen = self.chosen.table()
+            table_label(chosen)
+            return chosen
+        made = shard_table(self.model.load(), self.plan, self.plan.samples(self.number))
+        return finished(made, self.plan)
 
 
 def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
     """Make one shard, labelled, and commit it; if another attempt was first, its shard stands.
 
-    Raises ArtifactCorrupt, Unlabelled, WorkspaceUnwritable.
+    Candidates that were all chosen are a shard already. Raises ArtifactCorrupt, Unlabelled,
+    WorkspaceUnwritable.
     """
     require_same_code(request.plan.code)
     path = f"shards/{GENERATED}-{request.number:05d}.parquet"
     committed = request.target / path
     if not is_committed(committed, lambda: _is_whole(request.target, path, request)):
-        with attempt_in(request.attempts) as attempt:
-            write_shard(attempt, path, GENERATED, finished(request.table(), request.plan))
-            commit(attempt / path, committed)
+        if file := request.chosen and request.chosen.file():
+            commit(file, committed)
+        else:
+            commit_table(request.table(), request.attempts, committed)
         log.info("made %s of %d samples", path, request.count)
     return request.number, shard_of(request.target, path, GENERATED)
 

@@ -55,10 +55,11 @@ def write_shard(folder: Path, path: str, split: str, table: pa.Table) -> Shard:
     gives the same bytes. Both carry checksums of what is read at a time.
     """
     target = folder / path
-    rows = row_group_records(table.schema.field(0).type.byte_width)
-    write = _write_parquet if path.endswith(PARQUET) else _write_ipc
     with writing(target) as partial:
-        write(table, partial, rows)
+        if path.endswith(PARQUET):
+            write_parquet(table, partial)
+        else:
+            _write_ipc(table, partial)
     return shard_of(folder, path, split)
 
 
@@ -93,13 +94,14 @@ def checksum(batch: pa.RecordBatch) -> bytes:
     return digest.hexdigest().encode()
 
 
-def _write_parquet(table: pa.Table, path: Path, rows: int) -> None:
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write `table` as the Parquet file that a shard is; when it is on the disk is not said."""
     # LZ4, because a shard is written once and read in every epoch: the digits of MNIST are read in
     # half of zstd's time, and take a third more room.
     pq.write_table(
         table,
         path,
-        row_group_size=rows,
+        row_group_size=_rows(table),
         compression="lz4",
         use_dictionary=False,
         write_statistics=False,
@@ -107,7 +109,11 @@ def _write_parquet(table: pa.Table, path: Path, rows: int) -> None:
     )
 
 
-def _write_ipc(table: pa.Table, path: Path, rows: int) -> None:
+def _write_ipc(table: pa.Table, path: Path) -> None:
     with pa.ipc.new_file(path, table.schema) as file:
-        for batch in table.combine_chunks().to_batches(rows):
+        for batch in table.combine_chunks().to_batches(_rows(table)):
             file.write_batch(batch, custom_metadata={CHECKSUM: checksum(batch)})
+
+
+def _rows(table: pa.Table) -> int:
+    return row_group_records(table.schema.field(0).type.byte_width)

@@ -23,6 +23,9 @@ STORED = 2048
 """Up to so many bytes, pixels are not compressed. Such a file, its label in it, takes one block of
 a disk either way, and compressing a digit's 812 bytes takes 15 µs, half of all that is done."""
 
+_BEGINNING, _CHECKSUM = struct.Struct(">I4s").unpack_from, struct.Struct(">I").unpack_from
+"""What a chunk begins with, its size and kind, and what it ends with."""
+
 COLOUR_TYPES = {1: 0, 3: 2}
 """Grey and RGB, by the number of channels."""
 
@@ -72,17 +75,18 @@ def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     also where the file does not begin, or does not end, as a PNG file does."""
     if not is_png(png):
         raise ValueError("it does not begin as a PNG file")
-    start, kind = len(SIGNATURE), b""
+    start, kind, whole = len(SIGNATURE), b"", len(png)
     while kind != END:
-        if start + 12 > len(png):
+        if start + 12 > whole:
             raise ValueError("it ends before its last chunk")
-        size, kind = struct.unpack_from(">I4s", png, start)
+        size, kind = _BEGINNING(png, start)
         stop = start + 8 + size
-        if stop + 4 > len(png):
+        if stop + 4 > whole:
             raise ValueError(f"the chunk at byte {start} is longer than the file")
-        if zlib.crc32(png[start + 4 : stop]) != int.from_bytes(png[stop : stop + 4]):
+        body = png[start + 4 : stop]
+        if (zlib.crc32(body),) != _CHECKSUM(png, stop):
             raise ValueError(f"the chunk at byte {start} does not match its checksum")
-        yield kind, png[start + 8 : stop]
+        yield kind, body[4:]
         start = stop + 4
-    if start != len(png):
+    if start != whole:
         raise ValueError("it goes on after its last chunk")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
 import torch
@@ -19,9 +22,9 @@ FINGERPRINT, THUMBNAIL = "fingerprint", "thumbnail"
 NEIGHBOUR, DISTANCE = "neighbour", "distance"
 """The row of the nearest record of the training split, and how far that is; −1 and NaN where that
 was not looked at."""
-BLANK, COPIED = "blank", "copied"
-"""Columns of candidates: whether that speaks against them."""
-FLAGS = (BLANK, COPIED)
+AGAINST = b"against"
+"""In the metadata of candidates: the rows of those that are blank, or copied, as JSON. Where there
+are none the key is not there, so that such candidates are already the shard that is published."""
 SCORES = (
     pa.field(FINGERPRINT, pa.int64(), nullable=False),
     pa.field(THUMBNAIL, pa.binary(), nullable=False),
@@ -45,19 +48,34 @@ def scored(
         THUMBNAIL: _binary(thumbnails(stored, layout)),
         NEIGHBOUR: nearest.index.numpy(),
         DISTANCE: nearest.distance.numpy(),
-        BLANK: modality(layout.modality).is_blank(stored).numpy(),
-        COPIED: nearest.copied.numpy(),
     }
-    flags = (pa.field(name, pa.bool_(), nullable=False) for name in FLAGS)
-    for field in (*SCORES, *flags):
+    for field in SCORES:
         table = table.append_column(field, pa.array(columns[field.name], field.type))
-    return table
+    blank = modality(layout.modality).is_blank(stored)
+    return _noted(table, {"blank": blank, "copied": nearest.copied})
 
 
 def findings(table: pa.Table) -> Findings:
-    """What speaks against each row of a table with those columns."""
-    blank, copied = (torch.from_numpy(table.column(name).to_numpy().copy()) for name in FLAGS)
-    return Findings(blank, copied, looks(table))
+    """What speaks against each row of a table of candidates, as it was made."""
+    noted = json.loads((table.schema.metadata or {}).get(AGAINST, "{}"))
+    flags = {name: torch.zeros(len(table), dtype=torch.bool) for name in ("blank", "copied")}
+    for name, rows in noted.items():
+        flags[name][rows] = True
+    return Findings(**flags, looks=looks(table))
+
+
+def chosen_of(table: pa.Table) -> pa.Table:
+    """Rows of candidates, without what was noted of all of them."""
+    metadata = dict(table.schema.metadata or {})
+    metadata.pop(AGAINST, None)
+    return table.replace_schema_metadata(metadata)
+
+
+def _noted(table: pa.Table, flags: Mapping[str, Tensor]) -> pa.Table:
+    rows = {name: torch.nonzero(each).flatten().tolist() for name, each in flags.items()}
+    if not any(rows.values()):
+        return table
+    return table.replace_schema_metadata({**table.schema.metadata, AGAINST: json.dumps(rows)})
 
 
 def looks(table: pa.Table) -> Looks:

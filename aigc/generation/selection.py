@@ -44,6 +44,14 @@ class Findings(NamedTuple):
     copied: Tensor
     looks: Looks
 
+    @classmethod
+    def joined(cls, parts: Sequence[Findings]) -> Findings:
+        """Those of several files, one after the other."""
+        blank, copied, looks = zip(*parts, strict=True)
+        return cls(
+            torch.cat(blank), torch.cat(copied), Looks(*map(torch.cat, zip(*looks, strict=True)))
+        )
+
 
 @dataclass(frozen=True)
 class Rejected:

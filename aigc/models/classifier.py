@@ -64,13 +64,14 @@ class Classifier(Model):
         self.config = config
         self.feature_size = config.feature_size
         channels, height, breadth = image_shape(layout)
+        # Pooled first, a fourth of the values is left to compare with 0: no bit becomes another.
         self.convolutions = nn.Sequential(
             nn.Conv2d(channels, config.width, 5, padding=2),
-            nn.ReLU(),
             Pool(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(config.width, 2 * config.width, 5, padding=2),
-            nn.ReLU(),
             Pool(),
+            nn.ReLU(inplace=True),
             nn.Flatten(),
         )
         pooled_size = 2 * config.width * (height // 4) * (breadth // 4)

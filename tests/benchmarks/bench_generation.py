@@ -22,7 +22,7 @@ from harness import conclude, machine, median, table
 
 from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
-from aigc.data.shards import write_shard
+from aigc.data.shards import shard_of
 from aigc.data.verification import verify
 from aigc.generation.plan import BATCH, GENERATED, ModelReference, Plan, Screening
 from aigc.generation.sampling import shard_table
@@ -34,7 +34,7 @@ from aigc.models.classifier import ClassifierConfig
 from aigc.models.vae import VAEConfig
 from cluster.candidates import Judges, MemoryRequest, ModelAt, remember
 from cluster.code import code_digest
-from cluster.commits import attempt_in, commit
+from cluster.commits import commit_table
 from cluster.generation import Generation, publish_checked
 from cluster.local import LocalRay
 from cluster.places import Here, Place
@@ -102,10 +102,9 @@ def unlabelled(generation: Generation) -> None:
     run, plan = generation.run, generation.plan
     model = ModelAt(run.model, plan.model.digest, use_gpu=False).load()
     for number in range(plan.shards):
-        with attempt_in(run.attempts) as attempt:
-            made = shard_table(model, plan, plan.samples(number))
-            write_shard(attempt, f"{number}.parquet", GENERATED, made)
-            commit(attempt / f"{number}.parquet", run.candidates / f"{number}.parquet")
+        made = shard_table(model, plan, plan.samples(number))
+        commit_table(made, run.attempts, run.candidates / f"{number}.parquet")
+        shard_of(run.candidates, f"{number}.parquet", GENERATED)
 
 
 def seconds(work: Callable[[], object]) -> float:

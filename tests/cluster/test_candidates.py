@@ -33,14 +33,16 @@ CONFIG = GANConfig(latent_size=8, width=8)
 COUNT = 50
 
 
-def planned(workspace: Workspace, name: str, screening: Screening, seed: int = 3) -> Generation:
+def planned(
+    workspace: Workspace, name: str, screening: Screening, seed: int = 3, count: int = COUNT
+) -> Generation:
     run = workspace.run(f"{name}-1")
     digest = save_model(run.model, build(CONFIG, LAYOUT, seed=1), CONFIG, {})
     plan = Plan(
         dataset=name,
         model=ModelReference(name="tiny", version=1, digest=digest),
         layout=LAYOUT,
-        count=COUNT,
+        count=count,
         seed=seed,
         shard_size=20,
         code=code_digest(),
@@ -52,7 +54,7 @@ def planned(workspace: Workspace, name: str, screening: Screening, seed: int = 3
 
 def made(generation: Generation) -> Dataset:
     screened = generation.choose(Judges(), Here(), Resources(), lambda done: None)
-    assert len(screened.selection.accepted) == COUNT
+    assert len(screened.selection.accepted) == generation.plan.count
     return generation.fill(Here(), Resources(), lambda done: None, screened.chosen)
 
 
@@ -71,6 +73,25 @@ def test_a_night_repeats_no_sample_of_an_earlier_one(workspace: Workspace) -> No
     assert set(column(first, "attempt")) == {0}
     assert set(column(second, "attempt")) >= {1}, "the same seeds were not made again"
     assert not set(column(first, "image")) & set(column(second, "image"))
+    publish_checked(second)
+    assert verify(second) == []
+
+
+def test_a_file_of_accepted_candidates_is_the_shard_and_is_not_written_again(
+    workspace: Workspace,
+) -> None:
+    first = made(planned(workspace, "first", Screening(budget=0), count=30))
+    publish_checked(first)
+    earlier = Screening(earlier=(first.reference,), budget=COUNT)
+    generation = planned(workspace, "second", earlier)
+    second = made(generation)
+
+    paths = [second.folder / shard.path for shard in second.manifest.shards]
+    files = list(generation.run.candidates.rglob("*.parquet"))
+    # Of the second shard, half are remade.
+    assert [any(path.samefile(file) for file in files) for path in paths] == [True, False, True]
+    kept = [pq.read_schema(path).metadata for path in paths]
+    assert kept[0] == kept[1] == kept[2]
     publish_checked(second)
     assert verify(second) == []
 
@@ -116,9 +137,10 @@ def test_workers_that_are_killed_at_any_moment_leave_the_planned_samples(
             assert each.pid is not None
             os.kill(each.pid, signal.SIGKILL)
             each.join()
-    late = spawn.Process(target=_fill, args=(workspace.root,))
+    generation = planned(workspace, "night", Screening(budget=COUNT))
+    late = spawn.Process(target=made, args=(generation,))
     late.start()
-    dataset = made(planned(workspace, "night", Screening(budget=COUNT)))
+    dataset = made(generation)
     late.join()
 
     assert column(dataset, "sample") == list(range(COUNT))
@@ -142,18 +164,22 @@ def test_candidates_that_a_crash_left_broken_are_made_again(
 def test_of_each_sample_the_accepted_attempt_is_taken_in_the_order_of_the_samples(
     tmp_path: Path,
 ) -> None:
-    kinds = {"sample": pa.int64(), "attempt": pa.int32(), "blank": pa.bool_(), "copied": pa.bool_()}
+    kinds = {"sample": pa.int64(), "attempt": pa.int32()}
     files = (tmp_path / "01-00000.parquet", tmp_path / "00-00000.parquet")
     for file, attempt, samples in ((files[0], 1, [4, 7]), (files[1], 0, [3, 4, 5, 6, 7])):
-        rows = [(sample, attempt, False, False) for sample in samples]
+        rows = [(sample, attempt) for sample in samples]
         columns = [
             pa.array(each, kind)
             for each, kind in zip(zip(*rows, strict=True), kinds.values(), strict=True)
         ]
         pq.write_table(pa.table(columns, names=list(kinds)), file)
 
-    table = Chosen({7: 1, 3: 0, 4: 1, 6: 0}, files).table()
+    chosen = Chosen({7: 1, 3: 0, 4: 1, 6: 0}, files)
+    table = chosen.table()
 
+    assert chosen.file() is None
+    assert Chosen({3: 0, 4: 0}, files[1:]).file() is None
+    assert Chosen({4: 1, 7: 1}, files[:1]).file() == files[0]
     assert table.column("sample").to_pylist() == [3, 4, 6, 7]
     assert table.column("attempt").to_pylist() == [0, 1, 0, 1]
     assert table.column_names == ["sample", "attempt"]

@@ -23,7 +23,7 @@ TOLERANCE = 20
 
 BANDS, BAND_BITS = 4, 16
 PAIRS_AT_ONCE = 2**18
-FIRST_BLOCK, BLOCK = 32, 2048
+FIRST_BLOCK, BLOCK = 256, 4096
 """Samples that are compared with one another at once, at worst each with each: few at first, so
 that of a night that repeats one sample hardly any is left for the larger blocks."""
 

@@ -22,6 +22,7 @@ from aigc.layout import Layout
 from aigc.modalities.text import texts
 
 SIDE = 8
+MEDIAN = (SIDE**2 - 1) // 2
 THUMBNAIL = 14
 """Pixels of a thumbnail's side: 7 or 10 could not tell a good many of MNIST's strokes apart."""
 
@@ -48,16 +49,26 @@ def thumbnails(stored: Tensor, layout: Layout) -> Tensor:
 def image_fingerprints(stored: Tensor) -> Tensor:
     """Perceptual hashes of images (N, C, H, W), int64 (N,)."""
     low = frequencies(stored, SIDE + 1)[:, 1:, 1:].flatten(1)
-    return packed(low > low.median(dim=1, keepdim=True).values)
+    # The lower one of the two in the middle, which NumPy finds sooner.
+    median = np.partition(low.numpy(), MEDIAN, axis=1)[:, MEDIAN, None]
+    return packed(low > torch.from_numpy(median))
 
 
 def image_thumbnails(stored: Tensor) -> Tensor:
     """The mean grey levels of 14 × 14 areas, rounded down, uint8 (N, 196)."""
-    small = [
-        functional.adaptive_avg_pool2d(grey(part).unsqueeze(1), THUMBNAIL).to(torch.uint8)
-        for part in torch.split(stored, AT_ONCE)
-    ]
-    return torch.cat(small).flatten(1)
+    return torch.cat([_areas(grey(part)) for part in torch.split(stored, AT_ONCE)]).flatten(1)
+
+
+def _areas(levels: Tensor) -> Tensor:
+    """The means of 14 × 14 areas of grey levels (N, H, W), rounded down, uint8 (N, 14, 14)."""
+    high, wide = (size // THUMBNAIL for size in levels.shape[1:])
+    if levels.shape[1:] != (high * THUMBNAIL, wide * THUMBNAIL):
+        means = functional.adaptive_avg_pool2d(levels.double().unsqueeze(1), THUMBNAIL)
+        return means.squeeze(1).to(torch.uint8)
+    # Areas of one size are added up in a fourth of the time.
+    rows = sum((levels[:, row::high] for row in range(1, high)), levels[:, ::high])
+    areas = sum((rows[:, :, column::wide] for column in range(1, wide)), rows[:, :, ::wide])
+    return (areas / (high * wide)).to(torch.uint8)
 
 
 def text_fingerprints(stored: Tensor) -> Tensor:

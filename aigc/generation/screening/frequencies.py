@@ -11,15 +11,17 @@ from torch import Tensor
 SCALE = 1024
 """Cosines are rounded to 1/1024: all products stay below 2⁵³, and sums in float64 are exact."""
 
+WHITE = 255
+
 AT_ONCE = 256
 """Images looked at together: what is in between stays in the cache of a core."""
 
 
 def grey(stored: Tensor) -> Tensor:
-    """uint8 (N, 1 or 3, H, W) as whole grey levels, float64 (N, H, W)."""
+    """uint8 (N, 1 or 3, H, W) as whole grey levels, float32 (N, H, W)."""
     if stored.shape[1] == 1:
-        return stored[:, 0].double()
-    red, green, blue = stored.double().unbind(1)
+        return stored[:, 0].float()
+    red, green, blue = stored.float().unbind(1)
     return ((299 * red + 587 * green + 114 * blue) / 1000).floor()
 
 
@@ -33,8 +35,13 @@ def frequencies(stored: Tensor, side: int) -> Tensor:
 
 
 def _transformed(images: Tensor, side: int) -> Tensor:
-    across = images @ cosines(images.shape[2], side).T
-    return (across.transpose(1, 2) @ cosines(images.shape[1], side).T).transpose(1, 2)
+    height, width = images.shape[1:]
+    # Sums of one row are exact in float32 unless it is long.
+    is_short = WHITE * SCALE * width < 2**24
+    images, rows = images.flatten(0, 1), cosines(width, side).T
+    across = images @ rows.float() if is_short else images.double() @ rows
+    across = across.double().reshape(-1, height, side)
+    return (across.transpose(1, 2) @ cosines(height, side).T).transpose(1, 2)
 
 
 @functools.cache

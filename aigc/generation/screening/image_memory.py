@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,12 +23,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from aigc.errors import ModelError
+from aigc.generation.screening.feature_space import features_of, required
 from aigc.generation.screening.frames import Frames, framed_crops, frames_of
 from aigc.generation.screening.frequencies import AT_ONCE, SCALE, frequencies, grey
 from aigc.generation.screening.nearest import Nearest
+from aigc.generation.screening.neighbours import Neighbours
 from aigc.generation.screening.registration import guessed, is_crop, registered
-from aigc.metrics.features import BATCH_SIZE, Extractor
+from aigc.metrics.features import Extractor
 from aigc.modalities.image import ImageModality
 from aigc.seeding import generator
 
@@ -45,7 +45,7 @@ MOST_NOISE = 0.9
 LOWEST, HIGHEST = 0.9, 0.999
 """Bounds of the limits: what is less alike is no copy, what is more alike always is one."""
 
-WORTH_REGISTERING = 0.98
+WORTH_REGISTERING = 0.985
 """The correlation of frames below which no window is looked for: that of copies is higher."""
 
 CUT_OUT_SHARE, CUT_OUT_LOWEST, CUT_OUT_HIGHEST = 0.0005, 0.99, 0.999
@@ -69,10 +69,33 @@ class Comparison(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Records to compare with: uint8 (N, C, H, W), and their sketches float32 (N, 63)."""
+    """Records to compare with: uint8 (N, C, H, W), and their sketches."""
+
+    images: Tensor
+    sketches: Neighbours
+
+
+class Seen(NamedTuple):
+    """Samples that are compared: uint8 (N, C, H, W), and their sketches float32 (N, 63)."""
 
     images: Tensor
     sketches: Tensor
+
+
+class Framed(NamedTuple):
+    """Records to find what was cut out of: uint8 (N, C, H, W), the frames of their crops, one crop
+    after the other, and the neighbours in those of each crop."""
+
+    images: Tensor
+    frames: Frames
+    neighbours: list[Neighbours]
+
+    @classmethod
+    def of(cls, images: Tensor) -> Framed:
+        """The records in their frames."""
+        frames = framed_crops(images)
+        crops = torch.split(frames.looks, len(images))
+        return cls(images, frames, [Neighbours(looks, fine=True) for looks in crops])
 
 
 COMPARISONS = (Comparison(False, 0.002), Comparison(True, 0.001))
@@ -91,7 +114,7 @@ class ImageMemory:
     @classmethod
     def of(cls, stored: Tensor, extractor: Extractor | None) -> ImageMemory:
         """See `Memory.of`."""
-        features = features_of(stored, _required(extractor))
+        features = features_of(stored, required(extractor))
         return cls(stored, features, limits_of(stored), cut_out_limit_of(stored))
 
     @classmethod
@@ -110,14 +133,14 @@ class ImageMemory:
 
     def nearest(self, stored: Tensor, extractor: Extractor | None) -> Nearest:
         """See `Memory.nearest`."""
-        features = features_of(stored, _required(extractor))
+        features = features_of(stored, required(extractor))
         if not len(stored):
             return Nearest(torch.empty(0).long(), torch.empty(0), torch.empty(0).bool())
-        index = nearest_features(features, self.features)
+        index, _ = self.points.nearest(features)
         copied = torch.zeros(len(stored), dtype=torch.bool)
-        samples = Known(stored, sketches(stored))
+        samples = Seen(stored, sketches(stored))
         found = [best(samples, self.known, comparison) for comparison in COMPARISONS]
-        found.append(best_cut_out(stored, self.stored, self.framed))
+        found.append(best_cut_out(stored, self.framed))
         for (rows, likeness), limit in zip(found, (*self.limits, self.cut_out), strict=True):
             is_new = (likeness >= limit) & ~copied
             index = torch.where(is_new, rows, index)
@@ -128,12 +151,17 @@ class ImageMemory:
     @functools.cached_property
     def known(self) -> Known:
         """The records and their sketches."""
-        return Known(self.stored, sketches(self.stored))
+        return Known(self.stored, Neighbours(sketches(self.stored)))
 
     @functools.cached_property
-    def framed(self) -> Frames:
-        """The records in frames of their own, by how much was cut off them."""
-        return framed_crops(self.stored)
+    def framed(self) -> Framed:
+        """The records in frames of their own."""
+        return Framed.of(self.stored)
+
+    @functools.cached_property
+    def points(self) -> Neighbours:
+        """The records in feature space."""
+        return Neighbours(self.features, fine=True)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """None."""
@@ -147,8 +175,9 @@ def limits_of(stored: Tensor) -> tuple[float, ...]:
     as no more than `MOST_ACCUSED` of the records are accused.
     """
     asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
-    known, samples, noisy = (
-        Known(each, sketches(each)) for each in (stored, stored[asked], _noised(stored[asked]))
+    known = Known(stored, Neighbours(sketches(stored)))
+    samples, noisy = (
+        Seen(each, sketches(each)) for each in (stored[asked], _noised(stored[asked]))
     )
     different = [_different(samples, asked, known, comparison) for comparison in COMPARISONS]
     limits = [
@@ -164,13 +193,13 @@ def limits_of(stored: Tensor) -> tuple[float, ...]:
 def cut_out_limit_of(stored: Tensor) -> float:
     """The likeness of what was cut out: a share of the training records is more like another."""
     asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
-    _, likeness = best_cut_out(stored[asked], stored, framed_crops(stored), own=asked)
+    _, likeness = best_cut_out(stored[asked], Framed.of(stored), own=asked)
     different = likeness[likeness < CUT_OUT_HIGHEST]
     quantile = different.quantile(1 - CUT_OUT_SHARE).item() if len(different) else CUT_OUT_HIGHEST
     return min(max(quantile, CUT_OUT_LOWEST), CUT_OUT_HIGHEST)
 
 
-def _different(samples: Known, asked: Tensor, known: Known, comparison: Comparison) -> Tensor:
+def _different(samples: Seen, asked: Tensor, known: Known, comparison: Comparison) -> Tensor:
     """How alike records are to the others. Those that are equal to others do not count."""
     _, likeness = best(samples, known, comparison, own=asked)
     different = likeness[likeness < HIGHEST]
@@ -184,7 +213,7 @@ def _noised(stored: Tensor) -> Tensor:
 
 
 def best(
-    samples: Known, known: Known, comparison: Comparison, own: Tensor | None = None
+    samples: Seen, known: Known, comparison: Comparison, own: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The record that each sample is most like, int64 (N,), and how alike, float64 (N,), at most 1.
 
@@ -192,7 +221,7 @@ def best(
     records, which they are not compared with.
     """
     seen = mirrored(samples.sketches) if comparison.flipped else samples.sketches
-    rows, correlation = most_correlated(seen, known.sketches, own)
+    rows, correlation = most_correlated(seen, known.sketches, WORTH_A_LOOK, own)
     likeness = torch.zeros(len(seen), dtype=torch.float64)
     close = torch.nonzero(correlation >= WORTH_A_LOOK).flatten()
     for part in torch.split(close, AT_ONCE):
@@ -203,57 +232,40 @@ def best(
 
 
 def best_cut_out(
-    samples: Tensor, records: Tensor, known: Frames, own: Tensor | None = None
+    samples: Tensor, known: Framed, own: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The record that each sample seems to be cut out of, int64 (N,), and how alike, float32 (N,).
 
-    `known` are the frames of all crops of the records. `own` are the rows of the samples among
-    the records, which they are not compared with.
+    `own` are the rows of the samples among the records, which they are not compared with.
     """
-    frames = frames_of(samples)
-    crops = torch.split(known.looks, len(records))
-    found = [most_correlated(frames.looks, looks, own) for looks in crops]
+    frames, sizes = frames_of(samples), samples.shape[2:]
+    found = [
+        most_correlated(frames.looks, crop, WORTH_REGISTERING, own) for crop in known.neighbours
+    ]
     rows, correlation = (torch.stack(each) for each in zip(*found, strict=True))
     agreement, crop = correlation.max(dim=0)
     row = rows.gather(0, crop[None])[0]
-    windows = guessed(frames, known.take(crop * len(records) + row), samples.shape[2:])
-    likeness = torch.zeros(len(samples))
-    is_worth = (agreement >= WORTH_REGISTERING) & is_crop(windows, samples.shape[2:], rough=True)
+    windows = guessed(frames, known.frames.take(crop * len(known.images) + row), sizes)
+    is_worth = (agreement >= WORTH_REGISTERING) & is_crop(windows, sizes, rough=True)
     worth = torch.nonzero(is_worth).flatten()
-    likeness[worth] = registered(samples[worth], records[row[worth]], windows[worth])
+    likeness = torch.zeros(len(samples))
+    likeness[worth] = registered(samples[worth], known.images[row[worth]], windows[worth])
     return row, likeness
 
 
-def most_correlated(seen: Tensor, known: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The row of `known` that each sketch agrees with most, and how much, float32 (N,)."""
-    found, most = list[Tensor](), list[Tensor]()
-    for start, part in _batches(seen):
-        correlation = part @ known.T
-        if own is not None:
-            mine = own[start : start + BATCH_SIZE]
-            correlation[torch.arange(len(mine)), mine] = -1
-        found.append(_highest(correlation))
-        most.append(correlation.gather(1, found[-1][:, None])[:, 0])
-    return torch.cat(found)[: len(seen)], torch.cat(most)[: len(seen)]
+def most_correlated(
+    seen: Tensor, known: Neighbours, least: float = -1.0, own: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The row of `known` that each of `seen` agrees with most, and how much, float64 (N,).
 
-
-def nearest_features(points: Tensor, reference: Tensor) -> Tensor:
-    """Which row of `reference` is nearest to each point, int64 (N,), as far as float32 can tell."""
-    # |r|² / 2 − p·r orders the reference as |p − r| does; about the mean the least is rounded off.
-    mean = reference.mean(dim=0)
-    reference = reference - mean
-    halves = reference.square().sum(dim=1) / 2
-    found = [
-        _highest(torch.addmm(halves, part - mean, reference.T, beta=-1))
-        for _, part in _batches(points)
-    ]
-    return torch.cat(found)[: len(points)]
-
-
-def _highest(rows: Tensor) -> Tensor:
-    """The first column in which each row is highest, int64."""
-    # NumPy's argmax takes a tenth of torch's time.
-    return torch.from_numpy(rows.numpy().argmax(axis=1))
+    All are of norm 1. Row 0 stands for what agrees with none by `least`, and the number is 0.
+    """
+    rows, _ = known.nearest(seen, math.sqrt(2 - 2 * least), own)
+    correlation = torch.zeros(len(seen), dtype=torch.float64)
+    is_found = rows >= 0
+    pairs = seen[is_found].double(), known.points[rows[is_found]].double()
+    correlation[is_found] = (pairs[0] * pairs[1]).sum(1)
+    return rows.clamp(min=0), correlation
 
 
 def sketches(images: Tensor) -> Tensor:
@@ -306,33 +318,3 @@ def _weights(height: int, width: int, side: int) -> Tensor:
 def close_side(height: int, width: int) -> int:
     """How many frequencies are low: two thirds of the smaller side's at most."""
     return max(2, min(CLOSE, 2 * min(height, width) // 3))
-
-
-def _batches(rows: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Where each batch begins and its rows, the last filled up with zeros.
-
-    There is at least one, and all are whole, because the last bit of a matrix product may
-    depend on the rows beside it.
-    """
-    for start in range(0, max(len(rows), 1), BATCH_SIZE):
-        part = rows[start : start + BATCH_SIZE]
-        missing = BATCH_SIZE - len(part)
-        yield start, torch.cat([part, part.new_zeros(missing, *part.shape[1:])])
-
-
-@torch.inference_mode()
-def features_of(stored: Tensor, extractor: Extractor) -> Tensor:
-    """The features of images, float32 (N, D)."""
-    decode = ImageModality().decode
-    found = [extractor.features(decode(part)).float().cpu() for _, part in _batches(stored)]
-    return torch.cat(found)[: len(stored)].clone()
-
-
-def _required(extractor: Extractor | None) -> Extractor:
-    if extractor is None:
-        raise ModelError(
-            "Nearest training images are looked for in the features of an extractor, and there is "
-            "none",
-            "Name a model of the family classifier as evaluation.extractor",
-        )
-    return extractor

@@ -12,9 +12,10 @@ from aigc.data.importers import import_dataset
 from aigc.data.stream import Stream
 from aigc.errors import ArtifactCorrupt, ModelError
 from aigc.generation.screening import Memory, Nearest, copied_spans
-from aigc.generation.screening.frames import framed_crops
-from aigc.generation.screening.image_memory import best_cut_out, cut_out_limit_of
+from aigc.generation.screening.feature_space import features_of
+from aigc.generation.screening.image_memory import Framed, best_cut_out, cut_out_limit_of
 from aigc.metrics.distances import distances
+from aigc.modalities.image import ImageModality
 from aigc.models import build
 from aigc.models.classifier import Classifier, ClassifierConfig
 from aigc.training.config import TrainingConfig
@@ -74,13 +75,13 @@ def test_moved_copies_of_digits_with_a_margin_are_caught_and_named(
     """The small digits fill their images; a margin leaves room to move them."""
     known = torch.nn.functional.pad(training, (2, 2, 2, 2))
     limit = cut_out_limit_of(known)
-    frames = framed_crops(known)
-    rows, likeness = best_cut_out(moved(known), known, frames)
+    framed = Framed.of(known)
+    rows, likeness = best_cut_out(moved(known), framed)
 
     assert (likeness >= limit).all()
     assert (rows == torch.arange(len(known))).float().mean() > 0.99
     fresh = torch.nn.functional.pad(held_out, (2, 2, 2, 2))
-    assert (best_cut_out(fresh, known, frames)[1] >= limit).float().mean() <= 0.01
+    assert (best_cut_out(fresh, framed)[1] >= limit).float().mean() <= 0.01
 
 
 def test_held_out_digits_are_hardly_ever_accused(
@@ -93,15 +94,31 @@ def test_who_copies_nothing_is_told_of_the_nearest_in_feature_space(
     memory: Memory, held_out: Tensor, extractor: Classifier
 ) -> None:
     found = memory.nearest(held_out, extractor)
-    decoded = held_out.float() / 127.5 - 1
-    with torch.inference_mode():
-        apart = distances(extractor.features(decoded).double(), memory.records.features.double())
+    seen = features_of(held_out, extractor).double()
+    apart = distances(seen, memory.records.features.double())
 
     honest = ~found.copied
     assert torch.equal(found.index[honest], apart.argmin(dim=1)[honest])
     assert torch.allclose(found.distance[honest].double(), apart.amin(dim=1)[honest], atol=1e-4)
     assert found.index.dtype == torch.int64
     assert found.distance.dtype == torch.float32
+
+
+def test_features_in_16_bits_name_a_neighbour_that_is_hardly_farther_than_the_nearest(
+    memory: Memory, training: Tensor, held_out: Tensor, extractor: Classifier
+) -> None:
+    found = memory.nearest(held_out, extractor)
+    with torch.inference_mode():
+        exact, known = (
+            extractor.features(ImageModality().decode(each)).double()
+            for each in (held_out, training)
+        )
+    apart = distances(exact, known)
+    honest = ~found.copied
+    told = apart.gather(1, found.index[:, None])[:, 0][honest]
+
+    assert (told <= 1.02 * apart.amin(dim=1)[honest]).all()
+    assert torch.allclose(told, found.distance[honest].double(), rtol=0.05)
 
 
 def test_what_is_said_does_not_depend_on_the_samples_beside_it(
