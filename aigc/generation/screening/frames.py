@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
+from aigc.generation.screening.feature_space import batches
 from aigc.generation.screening.frequencies import AT_ONCE, grey
 
 SIDE = 7
@@ -59,15 +60,9 @@ def framed_crops(images: Tensor) -> Frames:
 
 
 def frames_of(images: Tensor) -> Frames:
-    """Images (N, C, H, W) in frames of their own.
-
-    They are computed in whole batches: the last bit of a product may depend on the rows beside it.
-    """
-    missing = -len(images) % AT_ONCE
-    whole = torch.cat([images, images.new_zeros(missing, *images.shape[1:])])
-    return _together([framed(part) for part in torch.split(whole, AT_ONCE)]).take(
-        slice(len(images))
-    )
+    """Images (N, C, H, W) in frames of their own."""
+    found = [framed(part) for _, part in batches(images)]
+    return _together(found).take(slice(len(images)))
 
 
 def _together(found: list[Frames]) -> Frames:
@@ -87,7 +82,7 @@ def cropped(images: Tensor, pixels: int) -> Tensor:
 
 def framed(images: Tensor) -> Frames:
     """Images (N, C, H, W) in frames of their own."""
-    levels = grey(images).float()
+    levels = grey(images)
     down, across = levels.sum(2), levels.sum(1)
     placed = [_placed(down), _placed(across)]
     low = _cosines(down, *placed[0]) @ levels @ _cosines(across, *placed[1]).transpose(1, 2)

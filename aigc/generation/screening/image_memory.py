@@ -45,7 +45,7 @@ MOST_NOISE = 0.9
 LOWEST, HIGHEST = 0.9, 0.999
 """Bounds of the limits: what is less alike is no copy, what is more alike always is one."""
 
-WORTH_REGISTERING = 0.98
+WORTH_REGISTERING = 0.985
 """The correlation of frames below which no window is looked for: that of copies is higher."""
 
 CUT_OUT_SHARE, CUT_OUT_LOWEST, CUT_OUT_HIGHEST = 0.0005, 0.99, 0.999
@@ -83,11 +83,19 @@ class Seen(NamedTuple):
 
 
 class Framed(NamedTuple):
-    """Records to compare with in frames of their own: all of one cut after those of the other, and
-    beside them the looks of each cut."""
+    """Records to find what was cut out of: uint8 (N, C, H, W), the frames of their crops, one crop
+    after the other, and the neighbours in those of each crop."""
 
+    images: Tensor
     frames: Frames
-    looks: tuple[Neighbours, ...]
+    neighbours: list[Neighbours]
+
+    @classmethod
+    def of(cls, images: Tensor) -> Framed:
+        """The records in their frames."""
+        frames = framed_crops(images)
+        crops = torch.split(frames.looks, len(images))
+        return cls(images, frames, [Neighbours(looks, fine=True) for looks in crops])
 
 
 COMPARISONS = (Comparison(False, 0.002), Comparison(True, 0.001))
@@ -132,7 +140,7 @@ class ImageMemory:
         copied = torch.zeros(len(stored), dtype=torch.bool)
         samples = Seen(stored, sketches(stored))
         found = [best(samples, self.known, comparison) for comparison in COMPARISONS]
-        found.append(best_cut_out(stored, self.stored, self.framed))
+        found.append(best_cut_out(stored, self.framed))
         for (rows, likeness), limit in zip(found, (*self.limits, self.cut_out), strict=True):
             is_new = (likeness >= limit) & ~copied
             index = torch.where(is_new, rows, index)
@@ -143,12 +151,12 @@ class ImageMemory:
     @functools.cached_property
     def known(self) -> Known:
         """The records and their sketches."""
-        return known_of(self.stored)
+        return Known(self.stored, Neighbours(sketches(self.stored)))
 
     @functools.cached_property
     def framed(self) -> Framed:
-        """The records in frames of their own, by how much was cut off them."""
-        return framed_of(self.stored)
+        """The records in frames of their own."""
+        return Framed.of(self.stored)
 
     @functools.cached_property
     def points(self) -> Neighbours:
@@ -167,7 +175,7 @@ def limits_of(stored: Tensor) -> tuple[float, ...]:
     as no more than `MOST_ACCUSED` of the records are accused.
     """
     asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
-    known = known_of(stored)
+    known = Known(stored, Neighbours(sketches(stored)))
     samples, noisy = (
         Seen(each, sketches(each)) for each in (stored[asked], _noised(stored[asked]))
     )
@@ -185,7 +193,7 @@ def limits_of(stored: Tensor) -> tuple[float, ...]:
 def cut_out_limit_of(stored: Tensor) -> float:
     """The likeness of what was cut out: a share of the training records is more like another."""
     asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
-    _, likeness = best_cut_out(stored[asked], stored, framed_of(stored), own=asked)
+    _, likeness = best_cut_out(stored[asked], Framed.of(stored), own=asked)
     different = likeness[likeness < CUT_OUT_HIGHEST]
     quantile = different.quantile(1 - CUT_OUT_SHARE).item() if len(different) else CUT_OUT_HIGHEST
     return min(max(quantile, CUT_OUT_LOWEST), CUT_OUT_HIGHEST)
@@ -202,17 +210,6 @@ def _noised(stored: Tensor) -> Tensor:
     """With normal noise of a tenth of the range, always the same."""
     noise = 25.5 * torch.randn(stored.shape, generator=generator("noised copies"))
     return (stored + noise).round().clamp(0, 255).to(torch.uint8)
-
-
-def known_of(stored: Tensor) -> Known:
-    """Records (N, C, H, W) and their sketches."""
-    return Known(stored, Neighbours(sketches(stored)))
-
-
-def framed_of(stored: Tensor) -> Framed:
-    """Records (N, C, H, W) in frames of their own."""
-    frames = framed_crops(stored)
-    return Framed(frames, tuple(map(Neighbours, torch.split(frames.looks, len(stored)))))
 
 
 def best(
@@ -235,23 +232,24 @@ def best(
 
 
 def best_cut_out(
-    samples: Tensor, records: Tensor, known: Framed, own: Tensor | None = None
+    samples: Tensor, known: Framed, own: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The record that each sample seems to be cut out of, int64 (N,), and how alike, float32 (N,).
 
-    `known` are the frames of all crops of the records. `own` are the rows of the samples among
-    the records, which they are not compared with.
+    `own` are the rows of the samples among the records, which they are not compared with.
     """
-    frames = frames_of(samples)
-    found = [most_correlated(frames.looks, looks, WORTH_REGISTERING, own) for looks in known.looks]
+    frames, sizes = frames_of(samples), samples.shape[2:]
+    found = [
+        most_correlated(frames.looks, crop, WORTH_REGISTERING, own) for crop in known.neighbours
+    ]
     rows, correlation = (torch.stack(each) for each in zip(*found, strict=True))
     agreement, crop = correlation.max(dim=0)
     row = rows.gather(0, crop[None])[0]
-    windows = guessed(frames, known.frames.take(crop * len(records) + row), samples.shape[2:])
-    likeness = torch.zeros(len(samples))
-    is_worth = (agreement >= WORTH_REGISTERING) & is_crop(windows, samples.shape[2:], rough=True)
+    windows = guessed(frames, known.frames.take(crop * len(known.images) + row), sizes)
+    is_worth = (agreement >= WORTH_REGISTERING) & is_crop(windows, sizes, rough=True)
     worth = torch.nonzero(is_worth).flatten()
-    likeness[worth] = registered(samples[worth], records[row[worth]], windows[worth])
+    likeness = torch.zeros(len(samples))
+    likeness[worth] = registered(samples[worth], known.images[row[worth]], windows[worth])
     return row, likeness
 
 

@@ -73,7 +73,7 @@ def registered(samples: Tensor, records: Tensor, windows: Tensor) -> Tensor:
 
 
 def _likeness(samples: Tensor, records: Tensor, windows: Tensor) -> Tensor:
-    sample, record = grey(samples).float(), grey(records).float()
+    sample, record = grey(samples), grey(records)
     windows = refined(sample, record, windows)
     seen = normalize(_varying(sample), dim=1)
     alike = (seen * normalize(_varying(shown(record, windows)), dim=1)).sum(dim=1)

@@ -13,7 +13,7 @@ from aigc.data.stream import Stream
 from aigc.errors import ArtifactCorrupt, ModelError
 from aigc.generation.screening import Memory, Nearest, copied_spans
 from aigc.generation.screening.feature_space import features_of
-from aigc.generation.screening.image_memory import best_cut_out, cut_out_limit_of, framed_of
+from aigc.generation.screening.image_memory import Framed, best_cut_out, cut_out_limit_of
 from aigc.metrics.distances import distances
 from aigc.modalities.image import ImageModality
 from aigc.models import build
@@ -75,13 +75,13 @@ def test_moved_copies_of_digits_with_a_margin_are_caught_and_named(
     """The small digits fill their images; a margin leaves room to move them."""
     known = torch.nn.functional.pad(training, (2, 2, 2, 2))
     limit = cut_out_limit_of(known)
-    frames = framed_of(known)
-    rows, likeness = best_cut_out(moved(known), known, frames)
+    framed = Framed.of(known)
+    rows, likeness = best_cut_out(moved(known), framed)
 
     assert (likeness >= limit).all()
     assert (rows == torch.arange(len(known))).float().mean() > 0.99
     fresh = torch.nn.functional.pad(held_out, (2, 2, 2, 2))
-    assert (best_cut_out(fresh, known, frames)[1] >= limit).float().mean() <= 0.01
+    assert (best_cut_out(fresh, framed)[1] >= limit).float().mean() <= 0.01
 
 
 def test_held_out_digits_are_hardly_ever_accused(

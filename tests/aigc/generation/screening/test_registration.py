@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from aigc.generation.screening.frames import frames_of
-from aigc.generation.screening.image_memory import best_cut_out, framed_of
+from aigc.generation.screening.image_memory import Framed, best_cut_out
 from aigc.generation.screening.registration import guessed, is_crop, refined, registered, shown
 
 
@@ -75,12 +75,12 @@ def test_a_small_part_of_a_record_is_no_crop_of_it() -> None:
 @pytest.mark.parametrize("side", [28, 64])
 def test_pictures_cropped_unevenly_are_told_from_others(channels: int, side: int) -> None:
     records, others = pictures(400, channels, side).split(200)
-    known = framed_of(records)
+    known = Framed.of(records)
 
-    rows, likeness = best_cut_out(trimmed_unevenly(records), records, known)
+    rows, likeness = best_cut_out(trimmed_unevenly(records), known)
 
     assert ((rows == torch.arange(200)) & (likeness >= 0.99)).float().mean() >= 0.95
-    assert (best_cut_out(others, records, known)[1] < 0.99).all()
+    assert (best_cut_out(others, known)[1] < 0.99).all()
 
 
 def test_likeness_does_not_depend_on_the_pairs_beside_it() -> None:
