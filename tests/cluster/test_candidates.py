@@ -119,17 +119,19 @@ def test_a_plan_that_was_written_down_is_kept_though_there_are_more_nights(
     assert planned(workspace, "night", Screening(budget=5), seed=4).plan == other.plan
 
 
-def _fill(root: Path) -> None:
-    made(planned(Workspace.at(root), "night", Screening(budget=COUNT)))
+def _fill(night: Generation) -> None:
+    """Without `planned`, which writes the model anew beneath the others."""
+    made(Generation.pinned(night.plan, night.workspace, night.run))
 
 
 def test_workers_that_are_killed_at_any_moment_leave_the_planned_samples(
     workspace: Workspace,
 ) -> None:
     """Several processes make the same night at once, and most of them die on the way."""
+    night = planned(workspace, "night", Screening(budget=COUNT))
     spawn, chance = multiprocessing.get_context("fork"), random.Random(0)
     for _ in range(12):
-        pair = [spawn.Process(target=_fill, args=(workspace.root,)) for _ in range(2)]
+        pair = [spawn.Process(target=_fill, args=(night,)) for _ in range(2)]
         for each in pair:
             each.start()
         time.sleep(chance.uniform(0.0, 0.3))
@@ -137,10 +139,9 @@ def test_workers_that_are_killed_at_any_moment_leave_the_planned_samples(
             assert each.pid is not None
             os.kill(each.pid, signal.SIGKILL)
             each.join()
-    generation = planned(workspace, "night", Screening(budget=COUNT))
-    late = spawn.Process(target=made, args=(generation,))
+    late = spawn.Process(target=_fill, args=(night,))
     late.start()
-    dataset = made(generation)
+    dataset = made(night)
     late.join()
 
     assert column(dataset, "sample") == list(range(COUNT))
