@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +27,7 @@ from aigc.training.world import World
 from cluster.errors import JobFailed, WorkerLost
 from cluster.failures import GiveUp, decide
 from cluster.places import Input, Output, Worker, device
-from cluster.process import settle
+from cluster.process import ENVIRONMENT, settle
 from cluster.resources import Resources
 from cluster.tuning import Value
 
@@ -43,6 +45,23 @@ _QUIET_TUNE = {
 """Without them Ray Tune prints tables, writes files of its own, and answers Ctrl-C by going on."""
 
 log = logging.getLogger(__name__)
+
+
+def connect(**where: Any) -> None:
+    """Start a Ray or join one, quietly, by the words of ray.init.
+
+    Ray answers SIGTERM with SystemExit from then on, which is neither what `aigc job cancel` stops
+    a job by nor an exit code of ours: who was told of it before is told again.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    ray.init(
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": ENVIRONMENT},
+        **where,
+    )
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 class OnRay:
