@@ -38,6 +38,7 @@ TRIES = 5
 PAUSE_SECONDS = 0.5
 """Before the second try; each later one waits twice as long."""
 INSECURE = "Use https, or say --insecure-cluster if everyone on the way may read and change it"
+WRONG_PORT = "Check the address and the port: that of Ray's dashboard, 8265 by default"
 OPEN = (
     "Start it with RAY_AUTH_MODE=token, or say --insecure-cluster if everyone who reaches it may "
     "run what they like there"
@@ -242,9 +243,7 @@ class Head:
             if response.status_code in (401, 403) and not refusable:
                 raise self._refusal(response.status_code)
             return response
-        raise HeadUnavailable(
-            f"no head answers at {self.address}: {silence}", "Check the address and the port"
-        )
+        raise HeadUnavailable(f"no head answers at {self.address}: {silence}", WRONG_PORT)
 
     def _ask(
         self, method: str, path: str, json: dict[str, Any] | None = None, data: bytes | None = None
@@ -283,7 +282,7 @@ class Head:
     def _strange(self, error: Exception) -> HeadUnavailable:
         return HeadUnavailable(
             f"what answers at {self.address} is no head of Ray {RAY}: {reason_of(error)}",
-            "Check the address and the port: that of Ray's dashboard, 8265 by default",
+            WRONG_PORT,
         )
 
 

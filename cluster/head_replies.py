@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import BadStatusLine
 from typing import Any
 
 import requests
@@ -63,6 +64,9 @@ def reason_of(error: Exception) -> str:
     inner: BaseException = error
     while inner.__context__ is not None:
         inner = inner.__context__
+    if type(inner) is BadStatusLine:
+        # As from 6379, where nodes join: what it quotes cannot be read.
+        return "what answers does not speak HTTP"
     return first_line(inner)[:200]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,11 +13,9 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from aigc.errors import first_line
 from cluster.errors import HeadUnavailable
-from cluster.on_ray import OnRay
+from cluster.on_ray import OnRay, connect
 from cluster.places import LOOK_SECONDS
-from cluster.process import ENVIRONMENT
 from cluster.resources import SLOT, Capacity, Node, slots
-from cluster.signals import undisturbed
 
 JOINING_SECONDS = 60.0
 """Within which the nodes of a cluster that has just been started have joined it."""
@@ -74,13 +71,7 @@ class JoinedRay(OnRay):
                 "Hand the spec to the cluster's head: aigc submit SPEC --on https://HEAD:8265",
             )
         try:
-            with undisturbed():
-                ray.init(
-                    address=address,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    runtime_env={"env_vars": ENVIRONMENT},
-                )
+            connect(address=address)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise HeadUnavailable(
                 f"no cluster answers at RAY_ADDRESS={address}: {first_line(error)}",

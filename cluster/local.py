@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 from typing import Self
 
 import ray
 
-from cluster.on_ray import OnRay
+from cluster.on_ray import OnRay, connect
 from cluster.places import machine
-from cluster.process import ENVIRONMENT
 from cluster.resources import Capacity
-from cluster.signals import undisturbed
 
 _TOKEN = secrets.token_hex(32)
 """One a process: Ray reads it once."""
@@ -43,15 +40,8 @@ class LocalRay(OnRay):
         # of another cluster is not for this one.
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = _TOKEN
-        with undisturbed():
-            ray.init(
-                address="local",
-                num_cpus=int(self.capacity().nodes[0].cpus),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": ENVIRONMENT},
-            )
+        cpus = int(self.capacity().nodes[0].cpus)
+        connect(address="local", num_cpus=cpus, include_dashboard=False)
         return self
 
     def __exit__(self, *exception: object) -> None:

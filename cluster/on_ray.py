@@ -25,8 +25,9 @@ from aigc.training.world import World
 from cluster.errors import JobFailed, WorkerLost
 from cluster.failures import GiveUp, decide
 from cluster.places import Input, Output, Worker, device
-from cluster.process import settle
+from cluster.process import ENVIRONMENT, settle
 from cluster.resources import Resources
+from cluster.signals import undisturbed
 from cluster.tuning import Value
 
 if TYPE_CHECKING:
@@ -43,6 +44,17 @@ _QUIET_TUNE = {
 """Without them Ray Tune prints tables, writes files of its own, and answers Ctrl-C by going on."""
 
 log = logging.getLogger(__name__)
+
+
+def connect(**where: Any) -> None:
+    """Start a Ray or join one, quietly, by the words of ray.init."""
+    with undisturbed():
+        ray.init(
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": ENVIRONMENT},
+            **where,
+        )
 
 
 class OnRay:

@@ -217,6 +217,15 @@ def test_a_port_where_nobody_listens(head: Head) -> None:
         Head.at(f"http://127.0.0.1:{free_port()}").require()
 
 
+def test_the_port_where_nodes_join_is_told_from_that_of_the_head(ray_cluster: RayHead) -> None:
+    with pytest.raises(HeadUnavailable) as raised:
+        Head.at(f"http://{ray_cluster.gcs}", tries=1).require()
+    assert str(raised.value) == (
+        f"no head answers at http://{ray_cluster.gcs}: what answers does not speak HTTP. "
+        "Check the address and the port: that of Ray's dashboard, 8265 by default"
+    )
+
+
 def test_another_version_of_ray_is_refused(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster.head, "RAY", "2.1.0")
     with pytest.raises(HeadDiffers, match=r"runs Ray \d.*, this is 2\.1\.0"):
