@@ -10,6 +10,9 @@ from typing import Any
 from jobs.errors import FieldPath, Problem, SpecInvalid, dotted
 from jobs.source import MAX_DEPTH, Source, parse_value
 
+LONGEST = 60
+"""Characters of a setting that a message quotes."""
+
 
 def override(source: Source, settings: Sequence[str]) -> Source:
     """The source with each PATH=VALUE set; VALUE is YAML, a later setting wins.
@@ -29,7 +32,7 @@ def override(source: Source, settings: Sequence[str]) -> Source:
 
 
 def _set(source: Source, setting: str) -> Source:
-    label = f"--set {setting}"
+    label = f"--set {setting}" if len(setting) <= LONGEST else f"--set {setting[:LONGEST]}…"
     name, equals, text = setting.partition("=")
     path: FieldPath = tuple(name.strip().split("."))
     if not equals or not all(path) or len(path) > MAX_DEPTH:

@@ -36,6 +36,12 @@ def test_a_value_is_read_as_yaml() -> None:
     }
 
 
+def test_a_long_setting_is_quoted_short() -> None:
+    for setting in ("n" * 200, ".".join("a" * 99)):
+        (said,) = refused(setting)
+        assert said == f"--set {setting[:60]}…: must read PATH=VALUE, as training.steps=100"
+
+
 def test_the_source_stays_as_it_was() -> None:
     before = source()
     override(before, ["training.steps=100"])
@@ -68,7 +74,7 @@ def test_a_section_that_had_to_be_made_belongs_to_the_option() -> None:
     assert found.problem(("traning",), "unknown key").file == "--set traning.steps=1"
 
 
-@pytest.mark.parametrize("setting", ["", "name", "=1", ".=1", "a..b=1", "a.=1", ".".join("a" * 99)])
+@pytest.mark.parametrize("setting", ["", "name", "=1", ".=1", "a..b=1", "a.=1"])
 def test_what_is_no_path_and_value_is_refused(setting: str) -> None:
     assert refused(setting) == [f"--set {setting}: must read PATH=VALUE, as training.steps=100"]
 
