@@ -74,8 +74,8 @@ def main() -> int:
 
 
 def workers(workspace: Workspace, pairs: int, figures: Figures, goals: Goals) -> None:
-    """One and two workers on Ray, and two under torchrun, each worker with as many records; and
-    one with as many as two have together."""
+    """One and two workers on Ray and under torchrun, each worker with as many records; and one with
+    as many as two have together."""
     single, double = Resources(), Resources(workers=2)
     speeds = _in_turn(
         workspace,
@@ -84,12 +84,14 @@ def workers(workspace: Workspace, pairs: int, figures: Figures, goals: Goals) ->
             "one on Ray": (_on_ray, single, EACH),
             "two on Ray": (_on_ray, double, 2 * EACH),
             "two under torchrun": (_torchrun, double, 2 * EACH),
+            "one under torchrun": (_torchrun, single, EACH),
             "one on Ray, whole batch": (_on_ray, single, 2 * EACH),
         },
     )
-    one, two, plain, whole = speeds.values()
+    one, two, plain, alone, whole = speeds.values()
     goals["two workers / twice one, of as many records each"] = (_ratio(two, one) / 2, 0.85)
     goals["Ray / torchrun, two workers"] = (_ratio(two, plain), 0.97)
+    goals["Ray / torchrun, one worker"] = (_ratio(one, alone), 0.97)
     figures |= {"samples_per_second": {kind: median(each) for kind, each in speeds.items()}}
     figures |= {"two_workers_by_twice_one_of_the_whole_batch": _ratio(two, whole) / 2}
 
