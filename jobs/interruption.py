@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from cluster.signals import SIGNALS, heard_by
+
 _came = threading.Event()
 
 
@@ -27,7 +28,7 @@ def noting_interruptions() -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         # What was started in the background of a shell is not to hear Ctrl-C.
         unheard = (signal.SIG_IGN, None)
-        before = {each: signal.getsignal(each) for each in _SIGNALS}
+        before = {each: signal.getsignal(each) for each in SIGNALS}
         before = {each: kept for each, kept in before.items() if kept not in unheard}
     for number in before:
         signal.signal(number, _interrupt)
@@ -59,27 +60,14 @@ def putting_off(say: Callable[[], None]) -> Iterator[None]:
     """Put off the first Ctrl-C, or SIGTERM, until the block has ended well, and `say` so at once;
     the second one holds. Where the block raises an error, that is what counts.
     """
-    # Only the main thread is told of signals.
-    is_main = threading.current_thread() is threading.main_thread()
-    signals = _SIGNALS if is_main else ()
-    # What is ignored stays so, and what nobody here has set.
-    before = {each: handler for each in signals if callable(handler := signal.getsignal(each))}
     came = list[int]()
 
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def put_off(number: int, _: object) -> None:
-        restore()
+    def put_off(number: int, give_back: Callable[[], None]) -> None:
+        give_back()
         came.append(number)
         say()
 
-    for number in before:
-        signal.signal(number, put_off)
-    try:
+    with heard_by(put_off):
         yield
-    finally:
-        restore()
     if came:
         raise KeyboardInterrupt
