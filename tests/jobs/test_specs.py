@@ -83,7 +83,9 @@ def test_every_shipped_training_finds_what_it_names(path: Path, session: Session
 def test_every_shipped_job_that_uses_a_model_finds_what_it_names(
     path: Path, champion: Session
 ) -> None:
-    submission = prepare(load(path), champion)
+    # The toy champion was never judged: there is nothing of it to compare a night with.
+    settings = ["gates={}"] if path.parent.name == "generation" else []
+    submission = prepare(load(path, settings), champion)
 
     assert submission.model is not None
     assert submission.dataset is not None
