@@ -36,14 +36,22 @@ def heard_by(handler: Callable[[int, Callable[[], None]], None]) -> Iterator[Non
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put off both while Ray starts in the block; who heard of them before, hears then.
+    """Put off both while Ray starts in the block; who heard of them before, hears then, and of a
+    second one at once: Ray may be waiting for a cluster that does not answer.
 
     What is raised while Ray forks its processes Python may swallow with a lock of `logging` held:
     the job would go on, and hang at its end. And Ray leaves handlers of SIGTERM of its own, which
     end a job that is cancelled with a crash.
     """
     came = list[int]()
-    with heard_by(lambda number, _: came.append(number)):
+
+    def put_off(number: int, give_back: Callable[[], None]) -> None:
+        came.append(number)
+        if len(came) > 1:
+            give_back()
+            signal.raise_signal(number)
+
+    with heard_by(put_off):
         try:
             yield
         except SystemExit:

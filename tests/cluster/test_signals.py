@@ -83,6 +83,22 @@ def test_a_signal_is_heard_when_the_block_has_ended(number: int) -> None:
     assert steps == ["went on"]
 
 
+@pytest.mark.parametrize("number", BOTH)
+@pytest.mark.usefixtures("raising")
+def test_a_second_signal_ends_the_block(number: int) -> None:
+    steps = []
+
+    def interrupted_twice() -> None:
+        signal.raise_signal(number)
+        steps.append("went on")
+        signal.raise_signal(number)
+        steps.append("never")
+
+    with pytest.raises(KeyboardInterrupt), undisturbed():
+        interrupted_twice()
+    assert steps == ["went on"]
+
+
 @pytest.mark.usefixtures("raising")
 def test_handlers_that_the_block_leaves_are_undone() -> None:
     with undisturbed():
