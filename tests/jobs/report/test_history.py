@@ -113,3 +113,8 @@ def test_a_figure_that_stays_is_no_range() -> None:
     page = as_index("night", earlier(2, {"blank": 0.0, "frechet_5k": 100.0}))
     assert '<span class="says">0</span>' in page
     assert '<span class="says">100 to 101</span>' in page
+
+
+def test_of_one_night_no_line_is_drawn() -> None:
+    assert "The last" not in as_index("night", earlier(1, {"frechet_5k": 100.0}))
+    assert "The last 2 nights" in as_index("night", earlier(2, {"frechet_5k": 100.0}))
