@@ -102,6 +102,16 @@ def test_a_worker_uses_a_gpu_only_if_it_asks_for_one() -> None:
     assert device(Resources(gpus_per_worker=0.5)) == torch.device("cuda")
 
 
+@pytest.mark.parametrize(
+    ("gpus", "backend"), [(0, "gloo"), (0.5, "gloo"), (1, "nccl"), (2, "nccl")]
+)
+def test_workers_speak_by_what_serves_them(gpus: float, backend: str, tmp_path: Path) -> None:
+    asked = Resources(workers=2, gpus_per_worker=gpus)
+    trainer = on_ray._trainer(lambda world: None, asked, tmp_path, "attempt")
+
+    assert trainer.backend_config.backend == backend
+
+
 def test_a_training_starts_none_of_the_helpers_of_ray_that_it_has_no_use_for(
     tmp_path: Path,
 ) -> None:
