@@ -20,7 +20,7 @@ from torch import Tensor
 
 from aigc.data.catalog import Dataset, find
 from aigc.data.shards import ATTEMPT, SAMPLE
-from aigc.errors import ArtifactCorrupt, ModelError
+from aigc.errors import ArtifactCorrupt
 from aigc.generation.finishing import finished
 from aigc.generation.plan import GENERATED, Plan
 from aigc.generation.sampling import shard_table
@@ -28,7 +28,6 @@ from aigc.generation.scores import FINGERPRINT, THUMBNAIL, chosen_of, findings, 
 from aigc.generation.screening import REACHES, Memory
 from aigc.generation.selection import Findings, Looks, Selection, choose
 from aigc.models.artifact import load_model
-from aigc.models.classifier import Classifier
 from aigc.models.contract import Model
 from aigc.training.tensors import require_whole
 from cluster.code import require_same_code
@@ -53,25 +52,11 @@ class ModelAt:
 
 
 @dataclass(frozen=True)
-class Judges:
-    """What candidates are looked at with: the memory of what the model was trained on, and the
-    extractor that sees it, each in its folder; None where it is not needed."""
-
-    memory: Path | None = None
-    extractor: Path | None = None
-
-    def load(self) -> tuple[Memory | None, Classifier | None]:
-        """Both, once for all that this process looks at. Raises ArtifactCorrupt, ModelError."""
-        return _judges(self)
-
-
-@dataclass(frozen=True)
 class MemoryRequest:
-    """Whose training splits are to be remembered, seen by the extractor in a folder, and where."""
+    """Whose training splits are to be remembered, and where."""
 
     datasets: Path
     references: Sequence[str]
-    extractor: Path | None
     target: Path
 
 
@@ -82,8 +67,7 @@ def remember(request: MemoryRequest) -> str:
         Memory.load(request.target)
         return require_whole(request.target)
     trained_on = [find(request.datasets, each) for each in request.references]
-    _, extractor = Judges(None, request.extractor).load()
-    memory = Memory.of(training_records(trained_on), trained_on[0].manifest.layout, extractor)
+    memory = Memory.of(training_records(trained_on), trained_on[0].manifest.layout)
     return memory.save(request.target)
 
 
@@ -94,13 +78,14 @@ def training_records(datasets: Sequence[Dataset]) -> Tensor:
 
 @dataclass(frozen=True)
 class CandidatesRequest:
-    """One file of candidates: an attempt at some samples."""
+    """One file of candidates: an attempt at some samples, and the folder with the memory of what
+    the model was trained on, if they are compared with that."""
 
     plan: Plan
     attempt: int
     samples: Sequence[int]
     model: ModelAt
-    judges: Judges
+    memory: Path | None
     attempts: Path
     target: Path
 
@@ -113,9 +98,10 @@ def make_candidates(request: CandidatesRequest) -> int:
     """
     require_same_code(request.plan.code)
     if not is_committed(request.target, lambda: _is_whole(request.target, len(request.samples))):
-        model, judges = request.model.load(), request.judges.load()
+        model = request.model.load()
+        memory = _remembered(request.memory) if request.memory else None
         table = shard_table(model, request.plan, request.samples, request.attempt)
-        table = finished(scored(table, request.plan.layout, *judges), request.plan)
+        table = finished(scored(table, request.plan.layout, memory), request.plan)
         commit_table(table, request.attempts, request.target)
     return len(request.samples)
 
@@ -165,11 +151,8 @@ class Screened:
 class Candidates:
     """The candidates of a plan, in the folder of the run."""
 
-    def __init__(
-        self, plan: Plan, run: RunFolder, datasets: Path, model: ModelAt, judges: Judges
-    ) -> None:
-        self._plan, self._run, self._datasets = plan, run, datasets
-        self._model, self._judges = model, judges
+    def __init__(self, plan: Plan, run: RunFolder, datasets: Path, model: ModelAt) -> None:
+        self._plan, self._run, self._datasets, self._model = plan, run, datasets, model
         self._folder = run.candidates / plan.version
         self._holders = dict[tuple[int, int], Path]()
 
@@ -199,12 +182,14 @@ class Candidates:
         return Screened(selection, chosen, self._holders)
 
     def _requests(self, attempt: int, samples: Sequence[int]) -> list[CandidatesRequest]:
-        size, requests = self._plan.shard_size, list[CandidatesRequest]()
+        screening, requests = self._plan.screening, list[CandidatesRequest]()
+        memory = self._run.memory if screening and screening.memory else None
+        size = self._plan.shard_size
         for part, start in enumerate(range(0, len(samples), size)):
             target = self._folder / f"{attempt:02d}-{part:05d}.parquet"
             mine = samples[start : start + size]
             self._holders |= {(sample, attempt): target for sample in mine}
-            shared = (self._model, self._judges, self._run.attempts, target)
+            shared = (self._model, memory, self._run.attempts, target)
             requests.append(CandidatesRequest(self._plan, attempt, mine, *shared))
         return requests
 
@@ -249,14 +234,6 @@ def _loaded(model: ModelAt) -> Model:
 
 
 @functools.lru_cache(maxsize=1)
-def _judges(judges: Judges) -> tuple[Memory | None, Classifier | None]:
-    memory = Memory.load(judges.memory) if judges.memory else None
-    if judges.extractor is None:
-        return memory, None
-    extractor = load_model(judges.extractor).model
-    if not isinstance(extractor, Classifier):
-        raise ModelError(
-            f"{judges.extractor} is no classifier",
-            "Name a model of the family classifier as evaluation.extractor",
-        )
-    return memory, extractor
+def _remembered(folder: Path) -> Memory:
+    """The memory, once for all that this process looks at."""
+    return Memory.load(folder)

@@ -28,7 +28,7 @@ from aigc.generation.labels.tables import table_label
 from aigc.generation.plan import GENERATED, Plan
 from aigc.generation.sampling import shard_table
 from aigc.modalities import modality
-from cluster.candidates import Candidates, Chosen, Judges, ModelAt, Screened
+from cluster.candidates import Candidates, Chosen, ModelAt, Screened
 from cluster.code import require_same_code
 from cluster.commits import commit, commit_table, is_committed
 from cluster.locks import exclusive
@@ -158,15 +158,11 @@ class Generation:
         return exclusive(self.folder / ".lock")
 
     def choose(
-        self,
-        judges: Judges,
-        place: Mapper,
-        resources: Resources,
-        progress: Callable[[int], None],
+        self, place: Mapper, resources: Resources, progress: Callable[[int], None]
     ) -> Screened:
         """Make candidates, and choose the samples of each shard among them."""
         model, datasets = self._model(resources), self.workspace.datasets
-        candidates = Candidates(self.plan, self.run, datasets, model, judges)
+        candidates = Candidates(self.plan, self.run, datasets, model)
         return candidates.choose(place, resources, progress)
 
     def fill(

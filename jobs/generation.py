@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from aigc.data.catalog import Dataset
 from aigc.errors import StorageUnavailable
-from aigc.generation.plan import GENERATED, ModelReference, Plan
+from aigc.generation.plan import GENERATED, ModelReference, Plan, Screening
 from aigc.metrics import needed
 from aigc.models.artifact import Artifact, load_model
 from cluster.attendance import Attended
@@ -36,7 +36,7 @@ from jobs.report.index import write_index
 from jobs.report.page import HTML
 from jobs.reporting import report_of
 from jobs.same_seeds import same_seeds
-from jobs.screening import Screen, prepare_screen, screening_figures
+from jobs.screening import prepare_screening, screening_figures
 from jobs.spec import Generate
 from jobs.submission import Attempt, Outcome
 
@@ -94,17 +94,16 @@ def run_generation(attempt: Attempt) -> Outcome:
         with work.timed("fetching the model"):
             _fetch(work)
             artifact = load_model(attempt.run.model)
-        with work.timed("preparing the screen"):
-            modality = artifact.model.layout.modality
-            screen = prepare_screen(attempt, work.spec, modality, work.place)
-        plan = _plan(work, artifact, screen)
+        with work.timed("preparing the screening"):
+            screening = prepare_screening(attempt, work.spec, work.place)
+        plan = _plan(work, artifact, screening)
         generation = Generation.pinned(plan, attempt.session.workspace, attempt.run)
         with generation.held():
             if published := generation.published():
                 attempt.session.reporter.say(f"{generation.reference} was published before")
                 judged = _judge(work, published)
             else:
-                judged = _made(work, artifact, screen, generation)
+                judged = _made(work, artifact, generation)
             # Also of what an earlier attempt has published, and then been killed.
             write_index(attempt.session.workspace.datasets, plan.dataset)
             forget_candidates(attempt.run)
@@ -116,12 +115,12 @@ def run_generation(attempt: Attempt) -> Outcome:
             return outcome
 
 
-def _made(work: Work, artifact: Artifact, screen: Screen, generation: Generation) -> Judged:
+def _made(work: Work, artifact: Artifact, generation: Generation) -> Judged:
     """The dataset, judged, with its report; published, or quarantined."""
     attempt, screened = work.attempt, None
     if generation.plan.screening is not None:
         with work.timed("making and screening candidates"):
-            screened = _choose(work, generation, screen)
+            screened = _choose(work, generation)
     with work.timed("labelling" if screened else "generating"):
         dataset = _fill(work, generation, screened)
     with work.timed("judging"):
@@ -228,7 +227,7 @@ def _decide(work: Work, judged: Judged) -> None:
         reporter.say(f"quarantined {dataset.reference}: {judged.verdict}")
 
 
-def _plan(work: Work, artifact: Artifact, screen: Screen) -> Plan:
+def _plan(work: Work, artifact: Artifact, screening: Screening | None) -> Plan:
     model, spec = work.attempt.model, work.spec
     return Plan(
         dataset=spec.publish.dataset,
@@ -240,16 +239,15 @@ def _plan(work: Work, artifact: Artifact, screen: Screen) -> Plan:
         code=code_digest(),
         due=spec.due,
         producer=spec.publish.producer,
-        screening=screen.pinned,
+        screening=screening,
     )
 
 
-def _choose(work: Work, generation: Generation, screen: Screen) -> Screened:
+def _choose(work: Work, generation: Generation) -> Screened:
     """The samples of each shard. Raises GateRefused if there is none."""
     reporter, plan = work.attempt.session.reporter, generation.plan
     with reporter.progress(f"making candidates for {work.spec.name}", plan.count) as progress:
-        where = work.place, work.spec.resources, progress.update
-        screened = generation.choose(screen.judges, *where)
+        screened = generation.choose(work.place, work.spec.resources, progress.update)
     selection = screened.selection
     reasons = ", ".join(f"{count} {reason}" for reason, count in selection.reasons.items())
     reporter.say(

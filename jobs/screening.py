@@ -4,47 +4,32 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass
 
 from aigc.data.catalog import Dataset, find, list_versions
 from aigc.errors import DataError
 from aigc.generation import plan as planned
 from aigc.generation.scores import FINGERPRINT
 from aigc.generation.selection import Selection
-from cluster.candidates import Judges, MemoryRequest, remember
+from cluster.candidates import MemoryRequest, remember
 from cluster.lineage import plan_of
 from cluster.logs import logged
 from cluster.places import Mapper
 from jobs.spec import Generate
 from jobs.submission import Attempt
 
-SEEN_BY_EXTRACTOR = ("image",)
-"""Modalities whose samples an extractor has to see to be compared."""
 
+def prepare_screening(attempt: Attempt, spec: Generate, place: Mapper) -> planned.Screening | None:
+    """Write down what the model was trained on, and name the nights that are not to be repeated.
 
-@dataclass(frozen=True)
-class Screen:
-    """What is pinned in the plan, and what samples are looked at with."""
-
-    pinned: planned.Screening | None
-    judges: Judges
-
-
-def prepare_screen(attempt: Attempt, spec: Generate, modality: str, place: Mapper) -> Screen:
-    """Write down what the model was trained on, and name the nights that are not to be repeated."""
+    What is pinned in the plan; None where nothing is screened.
+    """
     if spec.screening is None:
-        return Screen(None, Judges())
-    judges, digest = Judges(), None
-    if spec.screening.memorisation:
-        extractor = attempt.extractor() if modality in SEEN_BY_EXTRACTOR else None
-        judges = Judges(attempt.run.memory, extractor)
-        digest = _remembered(attempt, judges, place)
-    pinned = planned.Screening(
-        memory=digest,
+        return None
+    return planned.Screening(
+        memory=_remembered(attempt, place) if spec.screening.memorisation else None,
         earlier=_earlier(attempt, spec, spec.screening.nights),
         budget=math.ceil(spec.screening.budget * spec.count),
     )
-    return Screen(pinned, judges)
 
 
 def trained_on(attempt: Attempt) -> list[Dataset]:
@@ -66,10 +51,10 @@ def screening_figures(count: int, selection: Selection) -> dict[str, float]:
     }
 
 
-def _remembered(attempt: Attempt, judges: Judges, place: Mapper) -> str:
+def _remembered(attempt: Attempt, place: Mapper) -> str:
     datasets = attempt.session.workspace.datasets
     references = [dataset.reference for dataset in trained_on(attempt)]
-    request = MemoryRequest(datasets, references, judges.extractor, attempt.run.memory)
+    request = MemoryRequest(datasets, references, attempt.run.memory)
     one = attempt.spec.resources.model_copy(update={"workers": 1})
     return next(place.map(logged(remember, attempt.run.logs, "generation"), [request], one))
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from aigc.generation.screening import Memory, Nearest, fingerprints, thumbnails
 from aigc.generation.selection import Findings, Looks
 from aigc.layout import Layout
-from aigc.metrics.features import Extractor
 from aigc.modalities import modality
 
 FINGERPRINT, THUMBNAIL = "fingerprint", "thumbnail"
@@ -34,15 +33,13 @@ SCORES = (
 """The columns of a screened dataset."""
 
 
-def scored(
-    table: pa.Table, layout: Layout, memory: Memory | None, extractor: Extractor | None
-) -> pa.Table:
+def scored(table: pa.Table, layout: Layout, memory: Memory | None) -> pa.Table:
     """The table of samples with what is found out about each.
 
-    `memory` is of what the model was trained on, seen by `extractor`, which text needs none of.
+    `memory` is of what the model was trained on.
     """
     stored = _stored(table, layout)
-    nearest = memory.nearest(stored, extractor) if memory else _nobody(len(stored))
+    nearest = memory.nearest(stored) if memory else _nobody(len(stored))
     columns = {
         FINGERPRINT: fingerprints(stored, layout).numpy(),
         THUMBNAIL: _binary(thumbnails(stored, layout)),

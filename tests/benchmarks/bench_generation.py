@@ -31,16 +31,15 @@ from aigc.layout import Layout
 from aigc.modalities import modality
 from aigc.models import build
 from aigc.models.artifact import save_model
-from aigc.models.classifier import ClassifierConfig
 from aigc.models.vae import VAEConfig
-from cluster.candidates import Judges, MemoryRequest, ModelAt, remember
+from cluster.candidates import MemoryRequest, ModelAt, remember
 from cluster.code import code_digest
 from cluster.commits import commit_table
 from cluster.generation import Generation, publish_checked
 from cluster.local import LocalRay
 from cluster.places import Here, Place
 from cluster.resources import Resources
-from cluster.workspace import Workspace
+from cluster.workspace import RunFolder, Workspace
 
 SHARD = 5000
 
@@ -56,7 +55,7 @@ def bare(generation: Generation, count: int) -> None:
 
 
 @contextmanager
-def night(count: int, screening: Screening | None = None) -> Iterator[Generation]:
+def night(count: int, screened: bool = False) -> Iterator[Generation]:
     """A generation of digits in a workspace of its own; the weights of its model mean nothing."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.at(folder)
@@ -71,7 +70,7 @@ def night(count: int, screening: Screening | None = None) -> Iterator[Generation
             seed=0,
             shard_size=SHARD,
             code=code_digest(),
-            screening=screening,
+            screening=screening(workspace, run, count) if screened else None,
         )
         yield Generation(plan, workspace, run)
 
@@ -81,21 +80,18 @@ def digits() -> Layout:
     return Layout(modality="image", shape=(1, 28, 28), labels=tuple("0123456789"))
 
 
-def made(generation: Generation, place: Place, workers: int, judges: Judges | None) -> Dataset:
-    """Its dataset: all of it, not published; screened if there are judges."""
-    resources, silent = Resources(workers=workers), lambda done: None
-    chosen = generation.choose(judges, place, resources, silent).chosen if judges else ()
-    return generation.fill(place, resources, silent, chosen)
-
-
-def judged(workspace: Workspace) -> tuple[str, Judges]:
-    """What samples are compared with: the 5,000 digits that come with a package."""
+def screening(workspace: Workspace, run: RunFolder, count: int) -> Screening:
+    """Samples are compared with the 5,000 digits that come with a package."""
     import_dataset(workspace.datasets, "mnist-5k")
-    extractor, config = workspace.root / "extractor", ClassifierConfig()
-    save_model(extractor, build(config, digits(), seed=0), config, {})
-    memory = workspace.root / "memory"
-    digest = remember(MemoryRequest(workspace.datasets, ["mnist-5k"], extractor, memory))
-    return digest, Judges(memory, extractor)
+    memory = remember(MemoryRequest(workspace.datasets, ["mnist-5k"], run.memory))
+    return Screening(memory=memory, budget=count)
+
+
+def made(generation: Generation, place: Place, workers: int) -> Dataset:
+    """Its dataset: all of it, not published."""
+    where = place, Resources(workers=workers), lambda done: None
+    chosen = generation.choose(*where).chosen if generation.plan.screening else ()
+    return generation.fill(*where, chosen)
 
 
 def unlabelled(generation: Generation, place: Place, workers: int) -> None:
@@ -127,32 +123,29 @@ def one_core(count: int, repeats: int) -> dict[str, float]:
         "labelled shards": [],
         "gates and labels": [],
     }
-    with tempfile.TemporaryDirectory() as folder:
-        digest, judges = judged(Workspace.at(folder))
-        for _ in range(repeats):
-            with night(count) as plain:
-                spent["bare loop"].append(seconds(lambda: bare(plain, count)))
-                spent["shards"].append(seconds(lambda: unlabelled(plain, Here(), 1)))
-                spent["labelled shards"].append(seconds(lambda: made(plain, Here(), 1, None)))
-            with night(count, Screening(memory=digest, budget=count)) as gated:
-                spent["gates and labels"].append(seconds(lambda: made(gated, Here(), 1, judges)))
+    for _ in range(repeats):
+        with night(count) as plain, night(count, screened=True) as gated:
+            spent["bare loop"].append(seconds(lambda: bare(plain, count)))
+            spent["shards"].append(seconds(lambda: unlabelled(plain, Here(), 1)))
+            spent["labelled shards"].append(seconds(lambda: made(plain, Here(), 1)))
+            spent["gates and labels"].append(seconds(lambda: made(gated, Here(), 1)))
     return {name: count / median(each) for name, each in spent.items()}
 
 
 def two_cores(count: int) -> dict[str, float]:
     """Samples a second of two Ray workers that have begun."""
     with night(2 * SHARD) as warm, LocalRay(Path(tempfile.mkdtemp())) as place:
-        made(warm, place, 2, None)
+        made(warm, place, 2)
         with night(count) as generation:
             shards = seconds(lambda: unlabelled(generation, place, 2))
-            labelled = seconds(lambda: made(generation, place, 2, None))
+            labelled = seconds(lambda: made(generation, place, 2))
     return {"two workers, shards": count / shards, "two workers, labelled shards": count / labelled}
 
 
 def verification(count: int) -> tuple[float, float]:
     """Bytes a second of `verify`, and of reading the same files, each from the disk."""
     with night(count) as generation:
-        dataset = made(generation, Here(), 1, None)
+        dataset = made(generation, Here(), 1)
         publish_checked(dataset)
         paths = [dataset.folder / shard.path for shard in dataset.manifest.shards]
         size = sum(path.stat().st_size for path in paths)

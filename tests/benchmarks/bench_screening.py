@@ -20,7 +20,6 @@ from torch import Tensor
 
 from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
-from aigc.data.stream import Stream
 from aigc.generation.screening import (
     REACHES,
     Memory,
@@ -29,12 +28,6 @@ from aigc.generation.screening import (
     thumbnails,
 )
 from aigc.layout import Layout
-from aigc.models import build
-from aigc.models.classifier import Classifier, ClassifierConfig
-from aigc.training.config import TrainingConfig
-from aigc.training.loop import Runtime, train
-from aigc.training.state import TrainingState
-from aigc.training.world import World
 
 SHAKESPEARE = ROOT.parent / "shared" / "datasets" / "tinyshakespeare.txt"
 TEXTS = Layout(modality="text", shape=(256,))
@@ -101,31 +94,30 @@ def repeating(digits: Tensor, layout: Layout, earlier: int, figures: Figures, go
 
 def remembering(dataset: Dataset, records: int, figures: Figures, goals: Goals) -> None:
     """Planted copies of mnist-5k's training split, and what a sample costs."""
-    layout, extractor = dataset.manifest.layout, extractor_of(dataset)
+    layout = dataset.manifest.layout
     digits, held_out = dataset.records("train").stored, dataset.records("test").stored
-    memory = Memory.of(digits, layout, extractor)
-    memory.nearest(digits[:1], extractor)
+    memory = Memory.of(digits, layout)
+    memory.nearest(digits[:1])
     caught = dict[str, float]()
     others = {"moved by a pixel": moved, "cropped unevenly": trimmed_unevenly}
     for name, copying in (COPIES | others).items():
-        found = memory.nearest(copying(digits), extractor)
+        found = memory.nearest(copying(digits))
         own = found.index == torch.arange(len(digits))
         exact = found.copied if name == "exact" else found.copied & own
         caught[name] = exact.double().mean().item()
         goals[f"{name}: caught"] = (caught[name], 1.0 if name == "exact" else 0.95)
-    accused = memory.nearest(held_out, extractor).copied.double().mean().item()
-    spent, _ = seconds(lambda: memory.nearest(many(held_out, SAMPLES), extractor))
+    accused = memory.nearest(held_out).copied.double().mean().item()
+    spent, _ = seconds(lambda: memory.nearest(many(held_out, SAMPLES)))
     large = Memory(
         layout,
         type(memory.records)(
             many(digits, records),
-            memory.records.features[torch.arange(records) % len(digits)],
             memory.records.limits,
             memory.records.cut_out,
         ),
     )
-    large.nearest(digits[:1], extractor)
-    far, _ = seconds(lambda: large.nearest(many(held_out, 2560), extractor))
+    large.nearest(digits[:1])
+    far, _ = seconds(lambda: large.nearest(many(held_out, 2560)))
     costs = {f"{len(digits):,}": spent / SAMPLES * 1e6, f"{records:,}": far / 2560 * 1e6}
     figures |= {"caught": caught, "accused": accused, "held_out": len(held_out)}
     figures |= {"nearest_microseconds": costs}
@@ -144,13 +136,13 @@ def reading(figures: Figures, goals: Goals) -> None:
     content = np.frombuffer(SHAKESPEARE.read_bytes(), np.uint8)
     stored = torch.from_numpy(content[: len(content) // 256 * 256].copy()).view(-1, 256)
     training, fresh = stored[: len(stored) * 9 // 10], stored[len(stored) * 9 // 10 :]
-    memory = Memory.of(training, TEXTS, None)
+    memory = Memory.of(training, TEXTS)
     halves = fresh.clone()
     halves[:, 40:168] = training[: len(fresh), 100:228]
-    memory.nearest(fresh[:1], None)
-    spent, found = seconds(lambda: memory.nearest(fresh, None))
+    memory.nearest(fresh[:1])
+    spent, found = seconds(lambda: memory.nearest(fresh))
     accused = found.copied.double().mean().item()
-    caught = memory.nearest(halves, None).copied.double().mean().item()
+    caught = memory.nearest(halves).copied.double().mean().item()
     printed, prints = seconds(lambda: fingerprints(stored, TEXTS))
     none = torch.empty(len(prints), 0, dtype=torch.uint8)
     repeated = near_duplicates(prints, prints[:0], none, none[:0], REACHES["text"])
@@ -162,16 +154,6 @@ def reading(figures: Figures, goals: Goals) -> None:
     goals["texts: held-out not accused"] = (1 - accused, 0.99)
     goals["texts: different ones let through"] = (1 - honest, 0.999)
     table(("texts of 256 bytes", "CPU-µs"), list(costs.items()))
-
-
-def extractor_of(dataset: Dataset) -> Classifier:
-    """The classifier of the shipped recipe, 600 steps."""
-    model = build(ClassifierConfig(), dataset.manifest.layout, 0)
-    assert isinstance(model, Classifier)
-    quiet = Runtime(World(), _ignore, _ignore, _ignore)
-    config = TrainingConfig(steps=600, batch_size=128, seed=0)
-    train(TrainingState(model), Stream(dataset, "train", 128, 0), config, quiet)
-    return model.eval()
 
 
 def many(digits: Tensor, count: int) -> Tensor:
@@ -189,9 +171,6 @@ def seconds(work: Callable[[], Tensor | object]) -> tuple[float, object]:
     began = time.process_time()
     done = work()
     return time.process_time() - began, done
-
-
-def _ignore(*_: object) -> None: ...
 
 
 if __name__ == "__main__":

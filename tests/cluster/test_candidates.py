@@ -20,7 +20,7 @@ from aigc.layout import Layout
 from aigc.models import build
 from aigc.models.artifact import save_model
 from aigc.models.gan import GANConfig
-from cluster.candidates import Chosen, Judges
+from cluster.candidates import Chosen
 from cluster.code import code_digest
 from cluster.commits import commit, is_committed
 from cluster.generation import Generation, publish_checked
@@ -53,7 +53,7 @@ def planned(
 
 
 def made(generation: Generation) -> Dataset:
-    screened = generation.choose(Judges(), Here(), Resources(), lambda done: None)
+    screened = generation.choose(Here(), Resources(), lambda done: None)
     assert len(screened.selection.accepted) == generation.plan.count
     return generation.fill(Here(), Resources(), lambda done: None, screened.chosen)
 

@@ -80,7 +80,7 @@ def test_a_night_that_was_killed_when_it_was_published_is_in_the_index(session: 
 
 
 def requested(session: Session, target: Path) -> MemoryRequest:
-    return MemoryRequest(session.workspace.datasets, ["tale", "rhymes"], None, target)
+    return MemoryRequest(session.workspace.datasets, ["tale", "rhymes"], target)
 
 
 def test_what_was_mixed_in_is_remembered(session: Session, tmp_path: Path) -> None:

@@ -9,14 +9,13 @@ the record too.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from aigc.generation.screening.feature_space import batches
 from aigc.generation.screening.frequencies import AT_ONCE, grey
 
 SIDE = 7
@@ -26,6 +25,9 @@ REACH = 2.5
 
 CUTS = (0, 2, 3)
 """Pixels that are cut off records on each side."""
+
+BATCH = 256
+"""Images framed together, always as many: the last bit may depend on how many they are."""
 
 
 class Frames(NamedTuple):
@@ -61,8 +63,15 @@ def framed_crops(images: Tensor) -> Frames:
 
 def frames_of(images: Tensor) -> Frames:
     """Images (N, C, H, W) in frames of their own."""
-    found = [framed(part) for _, part in batches(images)]
+    found = [framed(part) for part in _batches(images)]
     return _together(found).take(slice(len(images)))
+
+
+def _batches(images: Tensor) -> Iterator[Tensor]:
+    """Whole batches, the last filled up with zeros; at least one."""
+    for start in range(0, max(len(images), 1), BATCH):
+        part = images[start : start + BATCH]
+        yield torch.cat([part, part.new_zeros(BATCH - len(part), *part.shape[1:])])
 
 
 def _together(found: list[Frames]) -> Frames:

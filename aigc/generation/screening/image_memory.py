@@ -23,13 +23,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from aigc.generation.screening.feature_space import features_of, required
 from aigc.generation.screening.frames import Frames, framed_crops, frames_of
 from aigc.generation.screening.frequencies import AT_ONCE, SCALE, frequencies, grey
 from aigc.generation.screening.nearest import Nearest
 from aigc.generation.screening.neighbours import Neighbours
 from aigc.generation.screening.registration import guessed, is_crop, registered
-from aigc.metrics.features import Extractor
 from aigc.modalities.image import ImageModality
 from aigc.seeding import generator
 
@@ -61,11 +59,13 @@ ASKED = 5000
 class Comparison(NamedTuple):
     """A way of copying: as it is, or `flipped`.
 
-    `share` of the training records may be accused by it, wrongly.
+    `share` of the training records may be accused by it, wrongly. A record whose correlation is
+    less than `least` is not looked for.
     """
 
     flipped: bool
     share: float
+    least: float
 
 
 class Known(NamedTuple):
@@ -84,69 +84,72 @@ class Seen(NamedTuple):
 
 class Framed(NamedTuple):
     """Records to find what was cut out of: uint8 (N, C, H, W), the frames of their crops, one crop
-    after the other, and the neighbours in those of each crop."""
+    of all after the other, and how those look."""
 
     images: Tensor
     frames: Frames
-    neighbours: list[Neighbours]
+    looks: Neighbours
 
     @classmethod
     def of(cls, images: Tensor) -> Framed:
         """The records in their frames."""
         frames = framed_crops(images)
-        crops = torch.split(frames.looks, len(images))
-        return cls(images, frames, [Neighbours(looks, fine=True) for looks in crops])
+        return cls(images, frames, Neighbours(frames.looks))
 
 
-COMPARISONS = (Comparison(False, 0.002), Comparison(True, 0.001))
+class Found(NamedTuple):
+    """The record that each sample looks most like, int64 (N,); their correlation, float64 (N,), 0
+    where none was found; and how alike they are when looked at closely, (N,), at most 1."""
+
+    rows: Tensor
+    correlation: Tensor
+    likeness: Tensor
+
+
+# The nearest as it is, every sample has.
+COMPARISONS = (Comparison(False, 0.002, -1), Comparison(True, 0.001, WORTH_A_LOOK))
 
 
 @dataclass(frozen=True)
 class ImageMemory:
-    """Stored records (N, C, H, W), their features float32 (N, D), a limit a comparison, and that
-    of what was cut out."""
+    """Stored records (N, C, H, W), a limit a comparison, and that of what was cut out."""
 
     stored: Tensor
-    features: Tensor
     limits: tuple[float, ...]
     cut_out: float
 
     @classmethod
-    def of(cls, stored: Tensor, extractor: Extractor | None) -> ImageMemory:
+    def of(cls, stored: Tensor) -> ImageMemory:
         """See `Memory.of`."""
-        features = features_of(stored, required(extractor))
-        return cls(stored, features, limits_of(stored), cut_out_limit_of(stored))
+        return cls(stored, limits_of(stored), cut_out_limit_of(stored))
 
     @classmethod
     def restored(cls, tensors: dict[str, Tensor], plain: dict[str, Any]) -> ImageMemory:
         """From what `tensors` and `plain` gave."""
         limits = tuple(plain["limits"])
-        return cls(tensors["stored"], tensors["features"], limits, plain["cut_out"])
+        return cls(tensors["stored"], limits, plain["cut_out"])
 
     def tensors(self) -> dict[str, Tensor]:
         """The arrays to be kept."""
-        return {"stored": self.stored, "features": self.features}
+        return {"stored": self.stored}
 
     def plain(self) -> dict[str, Any]:
         """The plain data to be kept."""
         return {"limits": list(self.limits), "cut_out": self.cut_out}
 
-    def nearest(self, stored: Tensor, extractor: Extractor | None) -> Nearest:
+    def nearest(self, stored: Tensor) -> Nearest:
         """See `Memory.nearest`."""
-        features = features_of(stored, required(extractor))
-        if not len(stored):
-            return Nearest(torch.empty(0).long(), torch.empty(0), torch.empty(0).bool())
-        index, _ = self.points.nearest(features)
-        copied = torch.zeros(len(stored), dtype=torch.bool)
         samples = Seen(stored, sketches(stored))
         found = [best(samples, self.known, comparison) for comparison in COMPARISONS]
         found.append(best_cut_out(stored, self.framed))
-        for (rows, likeness), limit in zip(found, (*self.limits, self.cut_out), strict=True):
-            is_new = (likeness >= limit) & ~copied
-            index = torch.where(is_new, rows, index)
+        index, correlation, _ = found[0]
+        copied = torch.zeros(len(stored), dtype=torch.bool)
+        for each, limit in zip(found, (*self.limits, self.cut_out), strict=True):
+            is_new = (each.likeness >= limit) & ~copied
+            index = torch.where(is_new, each.rows, index)
+            correlation = torch.where(is_new, each.correlation, correlation)
             copied |= is_new
-        apart = features.double() - self.features[index].double()
-        return Nearest(index, apart.square().sum(dim=1).sqrt().float(), copied)
+        return Nearest(index, (1 - correlation).clamp(min=0).float(), copied)
 
     @functools.cached_property
     def known(self) -> Known:
@@ -157,11 +160,6 @@ class ImageMemory:
     def framed(self) -> Framed:
         """The records in frames of their own."""
         return Framed.of(self.stored)
-
-    @functools.cached_property
-    def points(self) -> Neighbours:
-        """The records in feature space."""
-        return Neighbours(self.features, fine=True)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """None."""
@@ -184,7 +182,7 @@ def limits_of(stored: Tensor) -> tuple[float, ...]:
         likeness.quantile(1 - comparison.share).item()
         for likeness, comparison in zip(different, COMPARISONS, strict=True)
     ]
-    _, planted = best(noisy, known, COMPARISONS[0])
+    planted = best(noisy, known, COMPARISONS[0]).likeness
     lowered = max(planted.quantile(MISSED).item(), different[0].quantile(1 - MOST_ACCUSED).item())
     limits[0] = min(limits[0], lowered)
     return tuple(min(max(limit, LOWEST), HIGHEST) for limit in limits)
@@ -193,7 +191,7 @@ def limits_of(stored: Tensor) -> tuple[float, ...]:
 def cut_out_limit_of(stored: Tensor) -> float:
     """The likeness of what was cut out: a share of the training records is more like another."""
     asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
-    _, likeness = best_cut_out(stored[asked], Framed.of(stored), own=asked)
+    likeness = best_cut_out(stored[asked], Framed.of(stored), own=asked).likeness
     different = likeness[likeness < CUT_OUT_HIGHEST]
     quantile = different.quantile(1 - CUT_OUT_SHARE).item() if len(different) else CUT_OUT_HIGHEST
     return min(max(quantile, CUT_OUT_LOWEST), CUT_OUT_HIGHEST)
@@ -201,7 +199,7 @@ def cut_out_limit_of(stored: Tensor) -> float:
 
 def _different(samples: Seen, asked: Tensor, known: Known, comparison: Comparison) -> Tensor:
     """How alike records are to the others. Those that are equal to others do not count."""
-    _, likeness = best(samples, known, comparison, own=asked)
+    likeness = best(samples, known, comparison, own=asked).likeness
     different = likeness[likeness < HIGHEST]
     return different if len(different) else likeness.new_full((1,), HIGHEST)
 
@@ -212,60 +210,38 @@ def _noised(stored: Tensor) -> Tensor:
     return (stored + noise).round().clamp(0, 255).to(torch.uint8)
 
 
-def best(
-    samples: Seen, known: Known, comparison: Comparison, own: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The record that each sample is most like, int64 (N,), and how alike, float64 (N,), at most 1.
+def best(samples: Seen, known: Known, comparison: Comparison, own: Tensor | None = None) -> Found:
+    """What each sample is most like, by that comparison; what is not `WORTH_A_LOOK` is not alike.
 
-    What is not `WORTH_A_LOOK` is not alike at all. `own` are the rows of the samples among the
-    records, which they are not compared with.
+    `own` are the rows of the samples among the records, which they are not compared with.
     """
     seen = mirrored(samples.sketches) if comparison.flipped else samples.sketches
-    rows, correlation = most_correlated(seen, known.sketches, WORTH_A_LOOK, own)
+    others = None if own is None else own[:, None]
+    rows, correlation = known.sketches.most_alike(seen, comparison.least, others)
     likeness = torch.zeros(len(seen), dtype=torch.float64)
     close = torch.nonzero(correlation >= WORTH_A_LOOK).flatten()
     for part in torch.split(close, AT_ONCE):
         images = samples.images[part]
         images = images.flip(-1) if comparison.flipped else images
         likeness[part] = likenesses(images, known.images[rows[part]])
-    return rows, likeness
+    return Found(rows, correlation, likeness)
 
 
-def best_cut_out(
-    samples: Tensor, known: Framed, own: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The record that each sample seems to be cut out of, int64 (N,), and how alike, float32 (N,).
+def best_cut_out(samples: Tensor, known: Framed, own: Tensor | None = None) -> Found:
+    """What each sample seems to be cut out of.
 
     `own` are the rows of the samples among the records, which they are not compared with.
     """
-    frames, sizes = frames_of(samples), samples.shape[2:]
-    found = [
-        most_correlated(frames.looks, crop, WORTH_REGISTERING, own) for crop in known.neighbours
-    ]
-    rows, correlation = (torch.stack(each) for each in zip(*found, strict=True))
-    agreement, crop = correlation.max(dim=0)
-    row = rows.gather(0, crop[None])[0]
-    windows = guessed(frames, known.frames.take(crop * len(known.images) + row), sizes)
-    is_worth = (agreement >= WORTH_REGISTERING) & is_crop(windows, sizes, rough=True)
+    frames, sizes, count = frames_of(samples), samples.shape[2:], len(known.images)
+    crops = torch.arange(0, len(known.frames.looks), count)
+    others = None if own is None else own[:, None] + crops
+    places, correlation = known.looks.most_alike(frames.looks, WORTH_REGISTERING, others)
+    windows, rows = guessed(frames, known.frames.take(places), sizes), places % count
+    is_worth = (correlation >= WORTH_REGISTERING) & is_crop(windows, sizes, rough=True)
     worth = torch.nonzero(is_worth).flatten()
     likeness = torch.zeros(len(samples))
-    likeness[worth] = registered(samples[worth], known.images[row[worth]], windows[worth])
-    return row, likeness
-
-
-def most_correlated(
-    seen: Tensor, known: Neighbours, least: float, own: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The row of `known` that each of `seen` agrees with most, and how much, float64 (N,).
-
-    All are of norm 1. Row 0 stands for what agrees with none by `least`, and the number is 0.
-    """
-    rows, _ = known.nearest(seen, math.sqrt(2 - 2 * least), own)
-    correlation = torch.zeros(len(seen), dtype=torch.float64)
-    is_found = rows >= 0
-    pairs = seen[is_found].double(), known.points[rows[is_found]].double()
-    correlation[is_found] = (pairs[0] * pairs[1]).sum(1)
-    return rows.clamp(min=0), correlation
+    likeness[worth] = registered(samples[worth], known.images[rows[worth]], windows[worth])
+    return Found(rows, correlation, likeness)
 
 
 def sketches(images: Tensor) -> Tensor:

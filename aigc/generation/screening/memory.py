@@ -13,7 +13,6 @@ from aigc.generation.screening.image_memory import ImageMemory
 from aigc.generation.screening.nearest import Nearest
 from aigc.generation.screening.text_memory import TextMemory
 from aigc.layout import Layout
-from aigc.metrics.features import Extractor
 from aigc.training.tensors import read_tensors, write_tensors
 
 MEMORIES: dict[str, type[ImageMemory] | type[TextMemory]] = {
@@ -30,13 +29,13 @@ class Memory:
     records: ImageMemory | TextMemory
 
     @classmethod
-    def of(cls, stored_training: Tensor, layout: Layout, extractor: Extractor | None) -> Memory:
-        """Of stored records (N, *shape), at least two. Text needs no extractor.
+    def of(cls, stored_training: Tensor, layout: Layout) -> Memory:
+        """Of stored records (N, *shape), at least two.
 
         The limits are set so that of the training records themselves, each compared with all the
-        others, hardly any would be accused. Raises ModelError when images come without extractor.
+        others, hardly any would be accused.
         """
-        return cls(layout, MEMORIES[layout.modality].of(stored_training, extractor))
+        return cls(layout, MEMORIES[layout.modality].of(stored_training))
 
     def save(self, folder: Path) -> str:
         """Write `folder` anew; returns its digest. Raises WorkspaceUnwritable."""
@@ -56,12 +55,12 @@ class Memory:
                 "Remove it: it is made anew from the training data",
             ) from error
 
-    def nearest(self, stored: Tensor, extractor: Extractor | None) -> Nearest:
+    def nearest(self, stored: Tensor) -> Nearest:
         """The nearest training record of each sample (N, *shape), and whether it is a copy.
 
         What is said of a sample does not depend on those beside it.
         """
-        return self.records.nearest(stored, extractor)
+        return self.records.nearest(stored)
 
 
 def copied_spans(text: str, memory: Memory) -> list[tuple[int, int]]:

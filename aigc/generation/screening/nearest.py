@@ -11,8 +11,9 @@ from torch import Tensor
 class Nearest:
     """The training record of each of N samples that it copies, or else is nearest to.
 
-    `index` int64 (N,) is its row; `distance` float32 (N,) is how far it is, in feature space, or
-    for text 1 less the share of what they have in common; `copied` bool (N,).
+    `index` int64 (N,) is its row; `distance` float32 (N,) is how far it is: of images 1 less the
+    correlation of their lowest frequencies, which is the feature space in which they are compared,
+    and of text 1 less the share of what they have in common; `copied` bool (N,).
     """
 
     index: Tensor

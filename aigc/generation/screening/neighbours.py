@@ -1,9 +1,10 @@
-"""Which of many points is nearest to each of others, without measuring each exactly.
+"""Which of many looks is most like each of others, without measuring how alike all of them are.
 
-All distances are first found by one product of matrices in numbers of 16 bits, where the processor
-multiplies those (a fifth of the time of float32). What their error may hide is known: those that
-may be the nearest, hardly ever more than a few, are then measured exactly. So the answer does not
-depend on the processor, nor on the points that are asked for together.
+A look is a vector of norm 1, or 0 where there is nothing to be seen, and two are as alike as their
+product says: their correlation. All products are first found by one product of matrices in numbers
+of 16 bits, where the processor multiplies those (a fifth of the time of float32). What their error
+may hide is known: those that may be the most alike, hardly ever more than a few, are then measured
+exactly. So the answer does not depend on the processor, nor on the looks asked for together.
 """
 
 from __future__ import annotations
@@ -12,118 +13,104 @@ import functools
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-FEWEST, MOST, DISTANCES = 64, 1024, 2**25
-"""Bounds of how many points are asked for together, and about how many distances that may be."""
+FEWEST, MOST, PRODUCTS = 64, 1024, 2**22
+"""Bounds of how many looks are asked for together, and about how many products that may be."""
 
 MULTIPLE = 32
 """Of numbers of 16 bits, columns are multiplied by so many at once."""
 
+TOGETHER, ALIGNED = 32, 64
+"""Looks of which only the nearest is compared at first, and of how many such columns a multiple is
+compared soonest."""
+
+NOWHERE = 3
+"""Farther than two looks can be apart."""
+
 BY_ADDING = 2.0**-16
 """The error of sums in float32 of some hundred terms, as a share of all that is added."""
 
-Rows = NDArray[np.int64]
-
 
 class Neighbours:
-    """Points float32 (N, D), N ≥ 1, among which the nearest are looked for.
+    """Looks float32 (N, D), N ≥ 1, among which the most alike are looked for."""
 
-    Where many are about equally far, as in feature space, the search is to be `fine`: with factors
-    of twice 16 bits, three products of which are added up.
-    """
-
-    def __init__(self, points: Tensor, fine: bool = False) -> None:
-        self.points = points
+    def __init__(self, looks: Tensor) -> None:
+        self.looks = looks
         self._type = product_type()
-        self._fine = fine and self._type != torch.float32
-        # What rounding a product may take away.
-        self._slack = 1 + 2 * torch.finfo(self._type).eps
-        # About their mean they are shorter, and so is the error.
-        self._mean = points.mean(dim=0)
-        self._longest = (points - self._mean).norm(dim=1).max()
-        self._columns = self._halved(points, False).T.contiguous()
+        self._columns = self._columns_of(looks)
+        self._lost = self._rounding(looks).max()
 
-    def nearest(
-        self, asked: Tensor, within: float = torch.inf, own: Tensor | None = None
+    def most_alike(
+        self, asked: Tensor, least: float = -1, own: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The first row that is nearest to each of `asked`, float32 (M, D), and how far it is.
+        """The first row that is most like each of `asked`, float32 (M, D), and how alike it is.
 
-        int64 (M,) and float64 (M,); −1 and infinity where none is `within` that distance: of one
-        that is barely farther it is told or not. `own` are the rows of `asked` themselves, which
-        they are not compared with.
+        int64 (M,) and float64 (M,). Row 0 stands for what is like none by `least`, or is 0, and the
+        number is 0. `own`, (M, K), are rows that each of `asked` is not compared with.
         """
-        one, other = self._pairs(asked, within, own)
-        squares = self._squares(asked[one], other)
-        order = np.lexsort((squares, one))
-        found, first = np.unique(one[order], return_index=True)
-        rows, apart = np.full(len(asked), -1), np.full(len(asked), np.inf)
-        rows[found], apart[found] = other[order[first]], np.sqrt(squares[order[first]])
-        return torch.from_numpy(rows), torch.from_numpy(apart)
-
-    def _pairs(self, asked: Tensor, within: float, own: Tensor | None) -> tuple[Rows, Rows]:
-        """Which of `asked` may be nearest to which of the points."""
-        columns, error = self._halved(asked, True), self._error(asked)
-        count = max(FEWEST, min(MOST, DISTANCES // len(self.points)))
-        product = torch.empty(min(count, len(asked)), len(self.points), dtype=self._type)
-        one, other = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        rows = torch.zeros(len(asked), dtype=torch.int64)
+        alike = torch.zeros(len(asked), dtype=torch.float64)
+        count = max(FEWEST, min(MOST, PRODUCTS // len(self.looks)))
+        apart = torch.empty(min(count, len(asked)), self._columns.shape[1], dtype=self._type)
         for start in range(0, len(asked), count):
-            some = slice(start, start + count)
-            halves = torch.mm(columns[some], self._columns, out=product[: len(columns[some])])
+            some = asked[start : start + count]
+            found = torch.mm(self._beside(-some, 1), self._columns, out=apart[: len(some)])
             if own is not None:
-                halves[torch.arange(len(halves)), own[some]] = torch.inf
-            near, points = self._candidates(halves, error[some], within)
-            one.append(start + near)
-            other.append(points)
-        return np.concatenate(one), np.concatenate(other)
+                found.scatter_(1, own[start : start + count], NOWHERE)
+            one, other = self._candidates(found, some, least)
+            products = (some[one].double() * self.looks[other].double()).sum(dim=1)
+            best = _first_of_most(one, other, products)
+            rows[start + one[best]], alike[start + one[best]] = other[best], products[best]
+        return rows, alike
 
-    def _candidates(self, halves: Tensor, error: Tensor, within: float) -> tuple[Rows, Rows]:
-        """Which of the halves of squared distances, each wrong by `error` (M,), may be least."""
-        # Numbers that are not negative have the order of their bits, which NumPy compares sooner;
+    def _candidates(self, apart: Tensor, asked: Tensor, least: float) -> tuple[Tensor, Tensor]:
+        """Which of the looks each of `asked` may be most like, from 1 less each product."""
+        error = self._error(asked)
+        # What rounding the result may take away.
+        slack = 1 + 2 * torch.finfo(self._type).eps
+        # Numbers that are not negative have the order of their bits, which are compared sooner;
         # those below 0, by their error alone, are less than all others.
-        bits = halves.view(_BITS[self._type]).numpy()
-        least = torch.from_numpy(bits.min(axis=1)).view(self._type).float().clamp_(min=0)
-        most = least.add(error, alpha=2).mul_(self._slack).to(self._type)
-        near = np.flatnonzero((least <= (error + within**2 / 2) * self._slack).numpy())
-        chosen = bits if len(near) == len(bits) else bits[near]
-        places = np.flatnonzero(chosen <= most.view(_BITS[self._type]).numpy()[near, None])
-        one, other = np.divmod(places, len(self.points))
-        return near[one], other
+        bits = apart.view(_BITS[self._type]).view(len(asked), TOGETHER, -1)
+        least_bits = bits.amin(dim=1)
+        nearest = least_bits.amin(dim=1).view(self._type).float().clamp_(min=0)
+        most = nearest.add(error, alpha=2).mul_(slack).to(self._type).view(bits.dtype)
+        is_near = (nearest <= (1 - least + error) * slack) & asked.any(dim=1)
+        near = is_near.nonzero().flatten()
+        one, column = (least_bits[near] <= most[near, None]).nonzero(as_tuple=True)
+        one = near[one]
+        place, group = (bits[one, :, column] <= most[one, None]).nonzero(as_tuple=True)
+        return one[place], group * bits.shape[2] + column[place]
 
-    def _halved(self, points: Tensor, is_asked: bool) -> Tensor:
-        """What the product of gives half of the squared distances: −p·r + |p|² / 2 + |r|² / 2."""
-        centred = points - self._mean
-        halves = self._parts(centred.square().sum(1, keepdim=True) / 2)
-        ones = torch.ones_like(halves)
-        if is_asked:
-            centred, halves, ones = -centred, ones, halves
-        factors = [centred]
-        if self._fine:
-            upper, lower = self._parts(centred).chunk(2, dim=1)
-            factors = [upper, upper, lower] if is_asked else [upper, lower, upper]
-        columns = torch.cat([*factors, ones, halves], dim=1)
+    def _columns_of(self, looks: Tensor) -> Tensor:
+        """What is multiplied with what stands beside 1, to give 1 less the products."""
+        missing = looks.new_zeros(-len(looks) % (TOGETHER * ALIGNED), looks.shape[1])
+        columns = torch.cat([self._beside(looks, 1), self._beside(missing, NOWHERE)])
+        return columns.T.contiguous()
+
+    def _beside(self, looks: Tensor, number: float) -> Tensor:
+        """Looks and, beside each, a number, in that many columns that are multiplied soonest."""
+        columns = pad(looks, (0, 1), value=number)
         return pad(columns, (0, -columns.shape[1] % MULTIPLE)).to(self._type)
 
-    def _parts(self, numbers: Tensor) -> Tensor:
-        """Numbers of 16 bits, and beside them what that leaves."""
-        return torch.cat([numbers, numbers - numbers.to(self._type)], dim=1)
-
     def _error(self, asked: Tensor) -> Tensor:
-        """By how much half of a squared distance may be wrong before it is rounded, (M,)."""
-        # Of each factor half of eps is lost; of the halves of squares, and by adding, far less.
-        length = (asked - self._mean).norm(dim=1)
-        lost = torch.finfo(self._type).eps ** (1 + self._fine)
-        error: Tensor = 1.25 * lost * length * self._longest
-        error += BY_ADDING * (length + self._longest).square()
+        """By how much a product may be wrong before it is rounded itself, (M,)."""
+        lost = self._rounding(asked)
+        error: Tensor = lost + (1 + lost) * self._lost + 2 * BY_ADDING
         return error
 
-    def _squares(self, asked: Tensor, other: Rows) -> NDArray[np.float64]:
-        """Squared distances, each pair by itself."""
-        apart = (asked.double() - self.points[other].double()).numpy()
-        squares: NDArray[np.float64] = np.einsum("ij,ij->i", apart, apart)
-        return squares
+    def _rounding(self, looks: Tensor) -> Tensor:
+        """How long what is lost of each look is, (N,)."""
+        lost: Tensor = torch.linalg.vector_norm(looks - looks.to(self._type), dim=1)
+        return lost
+
+
+def _first_of_most(one: Tensor, other: Tensor, products: Tensor) -> Tensor:
+    """Where the greatest product of each of `one` stands, of equals the one of the lowest other."""
+    order = np.lexsort((other.numpy(), -products.numpy(), one.numpy()))
+    _, first = np.unique(one.numpy()[order], return_index=True)
+    return torch.from_numpy(order[first])
 
 
 _BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}

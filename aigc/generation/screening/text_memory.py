@@ -19,7 +19,6 @@ from torch import Tensor
 
 from aigc.generation.screening.fingerprints import hashed
 from aigc.generation.screening.nearest import Nearest
-from aigc.metrics.features import Extractor
 
 WINDOW = 8
 """Bytes that are looked up."""
@@ -62,7 +61,7 @@ class TextMemory:
     limit: float
 
     @classmethod
-    def of(cls, stored: Tensor, extractor: Extractor | None) -> TextMemory:
+    def of(cls, stored: Tensor) -> TextMemory:
         """See `Memory.of`."""
         asked = range(0, len(stored), -(-len(stored) // ASKED))
         memory = cls(stored, HIGHEST)
@@ -84,7 +83,7 @@ class TextMemory:
         """The plain data to be kept."""
         return {"limit": self.limit}
 
-    def nearest(self, stored: Tensor, extractor: Extractor | None) -> Nearest:
+    def nearest(self, stored: Tensor) -> Nearest:
         """See `Memory.nearest`."""
         seen = [self.look(record.numpy()) for record in stored]
         index = torch.tensor([row for row, _, _ in seen], dtype=torch.int64)

@@ -21,7 +21,7 @@ def images(count: int) -> Tensor:
 def test_blank_candidates_are_found_where_they_are() -> None:
     stored = images(5)
     stored[[1, 4]] = 7
-    table = scored(table_of(stored, None, LAYOUT), LAYOUT, None, None)
+    table = scored(table_of(stored, None, LAYOUT), LAYOUT, None)
 
     found = findings(table)
 
@@ -32,7 +32,7 @@ def test_blank_candidates_are_found_where_they_are() -> None:
 
 
 def test_of_what_nothing_speaks_against_nothing_is_noted() -> None:
-    table = scored(table_of(images(5), None, LAYOUT), LAYOUT, None, None)
+    table = scored(table_of(images(5), None, LAYOUT), LAYOUT, None)
 
     assert AGAINST not in table.schema.metadata
     assert chosen_of(table).schema.equals(table.schema, check_metadata=True)

@@ -1,83 +1,96 @@
-"""The nearest of many points: what measuring every distance finds, in numbers of any width."""
+"""The most alike of many looks: what measuring them all finds, in numbers of any width."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from aigc.generation.screening import neighbours
 from aigc.generation.screening.neighbours import Neighbours
 from aigc.seeding import generator
 
-WIDTHS = pytest.mark.parametrize("width", [torch.bfloat16, torch.float32])
-FINE = pytest.mark.parametrize("fine", [False, True])
+
+@pytest.fixture(params=[torch.bfloat16, torch.float32], autouse=True)
+def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "product_type", lambda: request.param)
 
 
-def points(name: str, count: int, size: int = 20) -> Tensor:
-    """About a place far from zero, so that sums of squares are long."""
-    return 5 + torch.randn(count, size, generator=generator(name))
+def looks(name: str, count: int, size: int = 20) -> Tensor:
+    """All of them somewhat alike."""
+    return normalize(1 + torch.randn(count, size, generator=generator(name)), dim=1)
 
 
 def measured(asked: Tensor, known: Tensor) -> Tensor:
-    return (asked.double()[:, None] - known.double()).square().sum(2).sqrt()
+    return asked.double() @ known.double().T
 
 
-@WIDTHS
-@FINE
-def test_finds_what_measuring_all_finds(
-    monkeypatch: pytest.MonkeyPatch, width: torch.dtype, fine: bool
-) -> None:
-    monkeypatch.setattr(neighbours, "product_type", lambda: width)
-    known, asked = points("known", 900), points("asked", 700)
-    # Some are so close to two points that numbers of 16 bits cannot tell which is nearer.
-    asked[:300] = known[:300] + 1e-3 * points("near", 300)
-    known[300:600] = known[:300] + 1e-3
-    apart = measured(asked, known)
+def test_finds_what_measuring_all_finds() -> None:
+    known, asked = looks("known", 2900), looks("asked", 2700)
+    # Some are so like two others that numbers of 16 bits cannot tell which they are more like.
+    asked[:300] = normalize(known[:300] + 1e-3 * looks("near", 300), dim=1)
+    known[300:600] = normalize(known[:300] + 1e-3, dim=1)
+    alike = measured(asked, known)
 
-    rows, distances = Neighbours(known, fine).nearest(asked)
+    rows, correlation = Neighbours(known).most_alike(asked)
 
-    assert torch.equal(rows, apart.argmin(dim=1))
-    assert torch.allclose(distances, apart.amin(dim=1), rtol=1e-12)
+    assert torch.equal(rows, alike.argmax(dim=1))
+    assert torch.allclose(correlation, alike.amax(dim=1), rtol=1e-12)
 
 
-@WIDTHS
-@FINE
-def test_nothing_within_the_distance_is_missed(
-    monkeypatch: pytest.MonkeyPatch, width: torch.dtype, fine: bool
-) -> None:
-    monkeypatch.setattr(neighbours, "product_type", lambda: width)
-    known, asked = points("known", 900), points("asked", 700)
-    apart = measured(asked, known)
-    within = apart.amin(dim=1).median().item()
+def test_what_is_opposite_to_all_is_most_like_the_least_opposite() -> None:
+    known = looks("known", 40)
+    alike = measured(-known, known)
 
-    rows, distances = Neighbours(known, fine).nearest(asked, within)
+    rows, correlation = Neighbours(known).most_alike(-known)
 
-    is_near = apart.amin(dim=1) <= within
-    assert torch.equal(rows[is_near], apart.argmin(dim=1)[is_near])
-    assert (rows[apart.amin(dim=1) > 1.05 * within] == -1).all()
-    assert distances[rows == -1].isinf().all()
+    assert torch.equal(rows, alike.argmax(dim=1))
+    assert torch.allclose(correlation, alike.amax(dim=1), rtol=1e-12)
 
 
-@WIDTHS
-def test_the_first_of_equals_is_the_nearest_and_oneself_is_not(
-    monkeypatch: pytest.MonkeyPatch, width: torch.dtype
-) -> None:
-    monkeypatch.setattr(neighbours, "product_type", lambda: width)
-    known = points("known", 50).repeat(3, 1)
+def test_nothing_that_is_alike_enough_is_missed() -> None:
+    known, asked = looks("known", 900), looks("asked", 700)
+    alike = measured(asked, known)
+    least = alike.amax(dim=1).median().item()
+
+    rows, correlation = Neighbours(known).most_alike(asked, least)
+
+    is_near = alike.amax(dim=1) >= least
+    assert torch.equal(rows[is_near], alike.argmax(dim=1)[is_near])
+    is_far = alike.amax(dim=1) < least - 0.05
+    assert is_far.any()
+    assert not rows[is_far].any()
+    assert not correlation[is_far].any()
+
+
+def test_the_first_of_equals_is_found_and_oneself_is_not() -> None:
+    known = looks("known", 50).repeat(3, 1)
     every = torch.arange(150)
 
-    rows, distances = Neighbours(known).nearest(known)
-    others, apart = Neighbours(known).nearest(known, own=every)
+    rows, correlation = Neighbours(known).most_alike(known)
+    others, alike = Neighbours(known).most_alike(known, own=every[:, None])
+    last, _ = Neighbours(known).most_alike(known, own=torch.stack([every % 50, every % 50 + 50], 1))
 
     assert torch.equal(rows, every % 50)
     assert torch.equal(others, torch.where(every < 50, every + 50, every % 50))
-    assert not distances.any()
-    assert not apart.any()
+    assert torch.equal(last, every % 50 + 100)
+    assert torch.allclose(correlation, torch.ones(150).double())
+    assert torch.allclose(alike, torch.ones(150).double())
+
+
+def test_where_there_is_nothing_to_be_seen_nothing_is_alike() -> None:
+    known = torch.cat([torch.zeros(1, 20), looks("known", 5)])
+    asked = torch.cat([torch.zeros(2, 20), known[3:4]])
+
+    rows, correlation = Neighbours(known).most_alike(asked)
+
+    assert rows.tolist() == [0, 0, 3]
+    assert not correlation[:2].any()
 
 
 def test_of_nothing_asked_there_is_no_answer() -> None:
-    rows, distances = Neighbours(points("known", 5)).nearest(points("asked", 0))
+    rows, correlation = Neighbours(looks("known", 5)).most_alike(looks("asked", 0))
 
     assert not len(rows)
-    assert not len(distances)
+    assert not len(correlation)

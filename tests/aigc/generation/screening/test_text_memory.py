@@ -35,11 +35,11 @@ TRAINING = sentences(1, 300)
 
 @pytest.fixture(scope="module")
 def memory() -> Memory:
-    return Memory.of(written(*TRAINING), TEXTS, None)
+    return Memory.of(written(*TRAINING), TEXTS)
 
 
 def test_copied_texts_are_caught_and_named(memory: Memory) -> None:
-    found = memory.nearest(written(*TRAINING), None)
+    found = memory.nearest(written(*TRAINING))
 
     assert found.copied.all()
     assert found.index.tolist() == list(range(300))
@@ -50,14 +50,14 @@ def test_a_text_of_which_most_is_copied_is_a_copy(memory: Memory) -> None:
     mixed = [
         f"{fresh[:20]}{old[10:60]}" for fresh, old in zip(sentences(2, 300), TRAINING, strict=True)
     ]
-    found = memory.nearest(written(*mixed), None)
+    found = memory.nearest(written(*mixed))
 
     assert found.copied.all()
     assert found.index.tolist() == list(range(300))
 
 
 def test_new_texts_of_the_same_words_are_no_copies(memory: Memory) -> None:
-    found = memory.nearest(written(*sentences(3, 500)), None)
+    found = memory.nearest(written(*sentences(3, 500)))
 
     assert found.copied.float().mean() <= 0.01
     assert found.distance.min() > 0
@@ -81,7 +81,7 @@ def test_spans_are_characters_of_the_text(memory: Memory) -> None:
 
 
 def test_short_and_empty_texts_have_an_answer(memory: Memory) -> None:
-    found = memory.nearest(written("", "king", "zzzzzzzzzzzz"), None)
+    found = memory.nearest(written("", "king", "zzzzzzzzzzzz"))
 
     assert not found.copied.any()
     assert found.distance.tolist() == [1.0, 1.0, 1.0]
@@ -89,8 +89,8 @@ def test_short_and_empty_texts_have_an_answer(memory: Memory) -> None:
 
 def test_what_is_said_does_not_depend_on_the_samples_beside_it(memory: Memory) -> None:
     samples = written(*sentences(4, 20))
-    whole = memory.nearest(samples, None)
-    one_by_one = [memory.nearest(each, None) for each in samples.split(1)]
+    whole = memory.nearest(samples)
+    one_by_one = [memory.nearest(each) for each in samples.split(1)]
 
     assert torch.equal(whole.index, torch.cat([each.index for each in one_by_one]))
     assert torch.equal(whole.distance, torch.cat([each.distance for each in one_by_one]))
@@ -106,6 +106,6 @@ def test_survives_being_saved(memory: Memory, tmp_path: Path) -> None:
 
 
 def test_no_samples_are_no_answer(memory: Memory) -> None:
-    found = memory.nearest(torch.empty(0, LENGTH, dtype=torch.uint8), None)
+    found = memory.nearest(torch.empty(0, LENGTH, dtype=torch.uint8))
 
     assert [len(each) for each in vars(found).values()] == [0, 0, 0]
