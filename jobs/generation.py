@@ -31,7 +31,7 @@ from cluster.metered import Metered
 from jobs.evaluation import evaluate, tabulate
 from jobs.incidents import lost_workers
 from jobs.report import Incident, Night, history, write_report
-from jobs.report.history import JSON, WEEK, comparable
+from jobs.report.history import JSON, WEEK, comparable, recent
 from jobs.report.index import write_index
 from jobs.report.page import HTML
 from jobs.reporting import report_of
@@ -202,7 +202,7 @@ def _judge(work: Work, dataset: Dataset) -> Judged:
         tabulate(attempt, evaluation)
     attempt.tracked.figures(figures, "generation")
     manifest, datasets = dataset.manifest, attempt.session.workspace.datasets
-    earlier = history(datasets, manifest.name, besides=manifest.version)
+    earlier = recent(history(datasets, manifest.name, besides=manifest.version))
     nights = comparable(earlier, evaluation.as_dict() if evaluation else None)
     lately = [night.figures for night in nights if night.published][-WEEK:]
     verdict = judge(figures, _gates(spec), champion, lately)

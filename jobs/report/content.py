@@ -109,7 +109,8 @@ class Pair:
     """A sample beside the record of the training data that is nearest to it.
 
     `neighbour` is that record's number in its split, those of what was mixed in coming after the
-    others; `distance` is how far apart they are as they were compared. `copied` says whether that is near enough to be called a copy.
+    others; `distance` is how far apart they are as they were compared. `copied` says whether that
+    is near enough to be called a copy.
     """
 
     sample: int

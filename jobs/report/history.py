@@ -21,8 +21,8 @@ NIGHTS, WEEK = 30, 7
 """Nights that a report looks back on, and those of which it takes the median."""
 
 
-def history(datasets: Path, name: str, nights: int = NIGHTS, besides: str = "") -> list[Night]:
-    """The last `nights` nights of the dataset `name`, published or quarantined, newest last.
+def history(datasets: Path, name: str, besides: str = "") -> list[Night]:
+    """The nights of the dataset `name`, published or quarantined, newest last.
 
     The version `besides` is not among them, nor is one whose report is missing, damaged or of no
     date. Reports of earlier formats have less to say.
@@ -31,7 +31,15 @@ def history(datasets: Path, name: str, nights: int = NIGHTS, besides: str = "") 
     versions = [path.parent for path in folder.glob(f"*/{JSON}") if path.parent.name != besides]
     dated = [night for version in versions if (night := _night(version)) is not None]
     dated.sort(key=lambda night: (datetime.fromisoformat(night.created), night.dataset))
-    return dated[-nights:] if nights else []
+    return dated
+
+
+def recent(nights: Sequence[Night]) -> list[Night]:
+    """Of nights, newest last, the last 30, and the last seven that were published, even if all of
+    a month were quarantined: the next one is compared with those."""
+    published = [at for at, night in enumerate(nights) if night.published][-WEEK:]
+    month = range(max(0, len(nights) - NIGHTS), len(nights))
+    return [nights[at] for at in sorted({*published, *month})]
 
 
 def comparable(nights: Sequence[Night], evaluation: Mapping[str, Any] | None) -> list[Night]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def write_index(datasets: Path, name: str) -> Path:
     After a dataset was published or quarantined. Raises WorkspaceUnwritable.
     """
     path = datasets / name / INDEX
-    write_text(path, as_index(name, history(datasets, name, nights=sys.maxsize)))
+    write_text(path, as_index(name, history(datasets, name)))
     return path
 
 

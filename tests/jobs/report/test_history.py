@@ -11,7 +11,7 @@ import pytest
 from nights import FIGURES, costs, earlier, make
 
 from jobs.report import history, write_index, write_report
-from jobs.report.history import comparable
+from jobs.report.history import comparable, recent
 from jobs.report.index import as_index
 
 
@@ -44,10 +44,20 @@ def test_nights_come_in_the_order_of_time(datasets: Path) -> None:
     assert found[-1].accepted == 10_000
 
 
-def test_only_so_many_and_not_tonight(datasets: Path) -> None:
-    assert [night.version for night in history(datasets, "digits-nightly", 2)] == ["b", "a"]
-    assert [n.version for n in history(datasets, "digits-nightly", 1, besides="a")] == ["b"]
-    assert history(datasets, "digits-nightly", 0) == history(datasets, "unknown") == []
+def test_tonight_is_none_of_them(datasets: Path) -> None:
+    found = history(datasets, "digits-nightly", besides="a")
+    assert [night.version for night in found] == ["c", "b"]
+    assert history(datasets, "unknown") == []
+
+
+def test_after_a_month_of_quarantine_the_last_published_week_is_remembered() -> None:
+    nights = [replace(night, published=at < 10) for at, night in enumerate(earlier(45, FIGURES))]
+
+    found = recent(nights)
+
+    assert found == nights[3:10] + nights[15:]
+    assert recent(found) == found
+    assert recent([]) == []
 
 
 @pytest.mark.parametrize(
