@@ -29,6 +29,9 @@ compared soonest."""
 NOWHERE = 3
 """Farther than two looks can be apart."""
 
+EXACT = 2**16
+"""Pairs measured together: of records that are all alike there are as many as products."""
+
 BY_ADDING = 2.0**-16
 """The error of sums in float32 of some hundred terms, as a share of all that is added."""
 
@@ -60,7 +63,7 @@ class Neighbours:
             if own is not None:
                 found.scatter_(1, own[start : start + count], NOWHERE)
             one, other = self._candidates(found, some, least)
-            products = (some[one].double() * self.looks[other].double()).sum(dim=1)
+            products = self._products(some, one, other)
             best = _first_of_most(one, other, products)
             rows[start + one[best]], alike[start + one[best]] = other[best], products[best]
         return rows, alike
@@ -82,6 +85,12 @@ class Neighbours:
         one = near[one]
         place, group = (bits[one, :, column] <= most[one, None]).nonzero(as_tuple=True)
         return one[place], group * bits.shape[2] + column[place]
+
+    def _products(self, asked: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        """Exact products of pairs, float64 (P,)."""
+        pairs = zip(torch.split(one, EXACT), torch.split(other, EXACT), strict=True)
+        found = [(asked[a].double() * self.looks[b].double()).sum(dim=1) for a, b in pairs]
+        return torch.cat(found)
 
     def _columns_of(self, looks: Tensor) -> Tensor:
         """What is multiplied with what stands beside 1, to give 1 less the products."""
