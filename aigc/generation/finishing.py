@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Iterator
 
 import pyarrow as pa
+from torch import Tensor
 
 from aigc.data.shards import SAMPLE
 from aigc.generation.labels.label import Label
 from aigc.generation.labels.tables import LABEL_FIELD, label_table, table_label
-from aigc.generation.media import MediaFile, media_files
+from aigc.generation.media import MediaFile, labelled, media_files
 from aigc.generation.plan import Plan
 from aigc.generation.sampling import generated_schema
 from aigc.generation.scores import SCORES
+from aigc.layout import Layout
 from aigc.modalities import modality
 
 MEDIA = pa.field("media_sha256", pa.binary(32), nullable=False)
@@ -30,18 +34,24 @@ def finished(table: pa.Table, plan: Plan) -> pa.Table:
 
     Raises Unlabelled: without a label nothing is published.
     """
-    hashes = [bytes.fromhex(file.sha256) for file in media(table, plan)]
-    labelled = label_table(table.append_column(MEDIA, pa.array(hashes, MEDIA.type)), label(plan))
-    table_label(labelled)
-    return labelled
+    files = itertools.chain.from_iterable(labelled(*_records(table, plan)))
+    hashes = [hashlib.sha256(file.data).digest() for file in files]
+    whole = label_table(table.append_column(MEDIA, pa.array(hashes, MEDIA.type)), label(plan))
+    table_label(whole)
+    return whole
 
 
 def media(table: pa.Table, plan: Plan) -> Iterator[MediaFile]:
     """The media file of each sample of the table, with its label inside."""
+    return media_files(*_records(table, plan))
+
+
+def _records(table: pa.Table, plan: Plan) -> tuple[Tensor, Layout, Label, list[int]]:
+    """What a media file is made of: stored records, layout, the dataset's label, and ids."""
     content = modality(plan.layout.modality)
     column = table.column(content.column_name).combine_chunks()
     stored = content.from_column(column, plan.layout)
-    return media_files(stored, plan.layout, label(plan), table.column(SAMPLE).to_pylist())
+    return stored, plan.layout, label(plan), table.column(SAMPLE).to_pylist()
 
 
 def label(plan: Plan) -> Label:

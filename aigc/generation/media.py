@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from aigc.errors import Unlabelled
+from aigc.generation.byte_rows import Rows, rows_of
 from aigc.generation.labels import CARRIERS
 from aigc.generation.labels.contract import expressions
 from aigc.generation.labels.label import Label
 from aigc.generation.png_files import encode_all
 from aigc.layout import Layout
 from aigc.modalities.image_files import Pixels
+
+Encode = Callable[[Pixels], Iterator[Rows]]
+
+AT_ONCE = 500
+"""Files, at most, that are made at once: as rows of an array, which the processor's cache holds."""
 
 
 class MediaFile(NamedTuple):
@@ -28,7 +36,18 @@ class MediaFile(NamedTuple):
 def media_files(
     stored: Tensor, layout: Layout, label: Label, samples: Sequence[int]
 ) -> Iterator[MediaFile]:
-    """The file of each stored record (N, *shape), with the label of each written and read back.
+    """The file of each stored record (N, *shape), as `labelled` gives it. Raises Unlabelled."""
+    for files in labelled(stored, layout, label, samples):
+        for file in files:
+            suffix, _ = FORMATS[layout.modality]
+            yield MediaFile(file.tobytes(), suffix, hashlib.sha256(file.data).hexdigest())
+
+
+def labelled(
+    stored: Tensor, layout: Layout, label: Label, samples: Sequence[int]
+) -> Iterator[Rows]:
+    """The files of the stored records (N, *shape), in their order; those of one length that follow
+    one another at once. The label of each is written and read back.
 
     `label` is the dataset's, `samples` are the ids of the records. A parser reads the first label;
     the others must be the same bytes but for the id.
@@ -41,28 +60,50 @@ def media_files(
             f"no format of media files for {layout.modality} carries a label",
             "Generate image or text, or publish the dataset without media files",
         )
-    suffix, encoded = FORMATS[layout.modality]
+    suffix, encode = FORMATS[layout.modality]
     carrier = CARRIERS[suffix]
-    own = expressions(carrier, label, samples)
-    is_understood = False
-    for record, sample, expressed in zip(encoded(stored.numpy()), samples, own, strict=True):
-        content = carrier.put(record, expressed)
-        found = carrier.found(content)
-        is_understood = is_understood or carrier.understood(found) == label.of_sample(sample)
-        if found != expressed or not is_understood:
+    own, done, is_understood = expressions(carrier, label, samples), 0, False
+    for files in _encoded(stored.numpy(), encode, samples):
+        mine = samples[done : done + len(files)]
+        expressed = rows_of([*itertools.islice(own, len(files))])
+        contents = carrier.put(files, expressed)
+        found = carrier.found(contents)
+        first = found[0].tobytes()
+        is_understood = is_understood or carrier.understood(first) == label.of_sample(mine[0])
+        if not is_understood or found.tobytes() != expressed.tobytes():
+            pairs = zip(mine, found, expressed, strict=True)
+            wrong = (sample for sample, *pair in pairs if not np.array_equal(*pair))
+            sample = next(wrong, mine[0])
             raise Unlabelled(
                 f"the label of {label.produce_id}/{sample} is not what its .{suffix} file says",
                 "This is a mistake of the program: report it with the label",
             )
-        yield MediaFile(content, suffix, hashlib.sha256(content).hexdigest())
+        yield contents
+        done += len(files)
 
 
-def _texts(records: Pixels) -> Iterator[bytes]:
+def _encoded(records: Pixels, encode: Encode, samples: Sequence[int]) -> Iterator[Rows]:
+    """The files of the records, without labels; at once only those whose ids have as many digits.
+
+    Raises ValueError unless each record has an id.
+    """
+    if len(records) != len(samples):
+        raise ValueError(f"{len(records)} records cannot have {len(samples)} ids")
+    digits = np.searchsorted(10 ** np.arange(1, 19), np.asarray(samples, np.int64), side="right")
+    start = 0
+    while start < len(digits):
+        alike = digits[start : start + AT_ONCE]
+        stop = start + (int(np.argmax(alike != alike[0])) or len(alike))
+        yield from encode(records[start:stop])
+        start = stop
+
+
+def _texts(records: Pixels) -> Iterator[Rows]:
     """Records of text without their padding; bytes that are no UTF-8 stay what they are."""
-    return (record.tobytes().rstrip(b"\0") for record in records)
+    return (rows_of([record.tobytes().rstrip(b"\0")]) for record in records)
 
 
-FORMATS: dict[str, tuple[str, Callable[[Pixels], Iterator[bytes]]]] = {
+FORMATS: dict[str, tuple[str, Encode]] = {
     "image": ("png", encode_all),
     "text": ("md", _texts),
 }

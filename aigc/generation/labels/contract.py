@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from aigc.generation.byte_rows import Rows, rows_of
 from aigc.generation.labels.label import Label
 
 
@@ -13,25 +14,28 @@ class Carrier(Protocol):
 
     def write(self, media: bytes, label: Label) -> bytes:
         """The file with the label in it; the same bytes every time. Raises LabelMalformed."""
-        return self.put(media, self.expressed(label))
+        return self.put(rows_of([media]), rows_of([self.expressed(label)])).tobytes()
 
     def read(self, media: bytes) -> Label:
         """The label of a file. Raises Unlabelled, LabelForeign, LabelMalformed, nothing else."""
-        return self.understood(self.found(media))
+        return self.understood(self.found(rows_of([media])).tobytes())
 
     def expressed(self, label: Label) -> bytes:
         """What the format says the label by. The labels of two samples differ by their ids."""
         ...
 
-    def put(self, media: bytes, expressed: bytes) -> bytes:
-        """The file with that in its place, its content untouched.
+    def put(self, media: Rows, expressed: Rows) -> Rows:
+        """Files (N, L) with what is said of each, (N, K), in its place, their content untouched.
 
-        Raises LabelMalformed when the file cannot take it.
+        Raises LabelMalformed when they cannot take it.
         """
         ...
 
-    def found(self, media: bytes) -> bytes:
-        """What stands in the place of the label. Raises Unlabelled, LabelMalformed."""
+    def found(self, media: Rows) -> Rows:
+        """What stands in each file where the first one has its label.
+
+        Raises Unlabelled, LabelMalformed.
+        """
         ...
 
     def understood(self, expressed: bytes) -> Label:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from aigc.errors import LabelMalformed, Unlabelled
+from aigc.generation.byte_rows import Rows, beside
 from aigc.generation.labels.contract import Carrier
 from aigc.generation.labels.label import AIGC, Label, malformed
 
@@ -26,17 +27,17 @@ class FrontMatter(Carrier):
         ]
         return "".join([LINE, f"{AIGC}:\n", *lines, LINE]).encode()
 
-    def put(self, media: bytes, expressed: bytes) -> bytes:
+    def put(self, media: Rows, expressed: Rows) -> Rows:
         """The label, and then the text as it is, even if that begins with front matter: whatever a
         model has written is content."""
-        return expressed + media
+        return beside(expressed, media)
 
-    def found(self, media: bytes) -> bytes:
-        """The front matter before a text. Raises Unlabelled."""
-        head, end, _ = media.partition(END)
+    def found(self, media: Rows) -> Rows:
+        """The front matter before texts. Raises Unlabelled."""
+        head, end, _ = media[0].tobytes().partition(END)
         if not end:
             raise Unlabelled("the text has no label in front of it", "Write the label")
-        return head + end
+        return media[:, : len(head + end)]
 
     def understood(self, expressed: bytes) -> Label:
         """The label in front matter of the form that we give it and no other: whoever reads all of

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from aigc.errors import LabelMalformed, Unlabelled
+from aigc.generation.byte_rows import Rows, beside, shared
 from aigc.generation.labels import xmp
 from aigc.generation.labels.contract import Carrier
 from aigc.generation.labels.label import Label
-from aigc.generation.png_files import AFTER_HEADER, TEXT, chunk, chunks, is_png
+from aigc.generation.png_files import AFTER_HEADER, TEXT, chunk_of_each, chunks, is_png
 
 KEYWORD = b"XML:com.adobe.xmp\0"
 # Not compressed, no language, no translated keyword: what XMP part 3 asks of the chunk.
@@ -20,42 +21,47 @@ class PngCarrier(Carrier):
         """An XMP packet."""
         return xmp.packet(label)
 
-    def put(self, media: bytes, expressed: bytes) -> bytes:
-        """The picture with the packet; no pixel, and no other chunk, is touched.
+    def put(self, media: Rows, expressed: Rows) -> Rows:
+        """The pictures with the packets; no pixel, and no other chunk, is touched.
 
-        Raises LabelMalformed when it is no PNG file, or has an XMP packet already. Whether its
-        chunks are sound, `found` sees.
+        Raises LabelMalformed when they are no PNG files, or have an XMP packet already. Whether
+        their chunks are sound, `found` sees.
         """
-        if not (is_png(media) and KEYWORD not in media) and _packets(media):
+        if not (is_png(media) and KEYWORD not in media.tobytes()) and _packets(media):
             raise LabelMalformed(
                 "the PNG file has an XMP packet already", "Label the picture as it was made"
             )
-        text = chunk(TEXT, KEYWORD + UNCOMPRESSED + expressed)
-        return media[:AFTER_HEADER] + text + media[AFTER_HEADER:]
+        text = chunk_of_each(TEXT, beside(KEYWORD + UNCOMPRESSED, expressed))
+        return beside(media[:, :AFTER_HEADER], text, media[:, AFTER_HEADER:])
 
-    def found(self, media: bytes) -> bytes:
-        """The XMP packet of a sound picture. Raises Unlabelled, LabelMalformed."""
+    def found(self, media: Rows) -> Rows:
+        """The XMP packets of sound pictures. Raises Unlabelled, LabelMalformed."""
         packets = _packets(media)
         if not packets:
             raise Unlabelled("the PNG file has no XMP packet", "Write the label")
-        if len(packets) > 1 or not packets[0].startswith(UNCOMPRESSED):
+        flags = packets[0][:, : len(UNCOMPRESSED)].tobytes()
+        if len(packets) > 1 or flags != UNCOMPRESSED * len(media):
             raise LabelMalformed(
                 "the PNG file has several XMP packets, or one that is compressed",
                 "Write the label anew from the record",
             )
-        return packets[0][len(UNCOMPRESSED) :]
+        return packets[0][:, len(UNCOMPRESSED) :]
 
     def understood(self, expressed: bytes) -> Label:
         """The label in the packet. Raises Unlabelled, LabelForeign, LabelMalformed."""
         return xmp.label_of(expressed)
 
 
-def _packets(png: bytes) -> list[bytes]:
+def _packets(files: Rows) -> list[Rows]:
     """What stands behind the keyword of XMP, in each chunk that has it. Raises LabelMalformed."""
     try:
-        found = [content for kind, content in chunks(png) if kind == TEXT]
+        found = [texts for kind, texts in chunks(files) if kind == TEXT]
+        return [
+            texts[:, len(KEYWORD) :]
+            for texts in found
+            if shared(texts[:, : len(KEYWORD)]) == KEYWORD
+        ]
     except ValueError as error:
         raise LabelMalformed(
             f"the file is no sound PNG: {error}", "Make the media file anew from the record"
         ) from error
-    return [text[len(KEYWORD) :] for text in found if text.startswith(KEYWORD)]

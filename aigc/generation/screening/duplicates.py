@@ -23,9 +23,9 @@ TOLERANCE = 20
 
 BANDS, BAND_BITS = 4, 16
 PAIRS_AT_ONCE = 2**18
-FIRST_BLOCK, BLOCK = 256, 4096
-"""Samples that are compared with one another at once, at worst each with each: few at first, so
-that of a night that repeats one sample hardly any is left for the larger blocks."""
+PAIRS_OF_BLOCK = BANDS * 1024**2
+"""Pairs that samples may have which are compared with one another at once: as many as a night of a
+hundred thousand has, or 1,024 samples that repeat one."""
 
 Rows = NDArray[np.int64]
 
@@ -63,13 +63,25 @@ class _Index:
 
     def pairs(self, asked: _Prints) -> Iterator[tuple[Rows, Rows]]:
         """Rows of `asked` and rows of these that are near, some of them more than once."""
+        for one, other in self._sought(asked):
+            near = self._near(asked, one, other)
+            yield one[near], other[near]
+
+    def own_pairs(self) -> Iterator[tuple[Rows, Rows]]:
+        """Rows of these and earlier ones of these that are near, some of them more than once."""
+        for one, other in self._sought(self.prints):
+            later = np.flatnonzero(other < one)
+            one, other = one[later], other[later]
+            near = self._near(self.prints, one, other)
+            yield one[near], other[near]
+
+    def _sought(self, asked: _Prints) -> Iterator[tuple[Rows, Rows]]:
+        """Rows of `asked` and rows of these that are to be compared."""
         for band, mask in itertools.product(range(BANDS), self._masks):
             order, starts = self._bands[band]
             key = _band(asked.fingerprints, band) ^ mask
             for one, place in _expanded(starts[key], starts[key + 1]):
-                other = order[place]
-                near = self._near(asked, one, other)
-                yield one[near], other[near]
+                yield one, order[place]
 
     def _near(self, asked: _Prints, one: Rows, other: Rows) -> Rows:
         differing = asked.fingerprints[one] ^ self.prints.fingerprints[other]
@@ -78,6 +90,10 @@ class _Index:
         apart = np.maximum(seen, known) - np.minimum(seen, known)
         close: Rows = near[apart.max(axis=1, initial=0) <= TOLERANCE]
         return close
+
+    def count(self) -> int:
+        """How many pairs of these with these there are to be compared, of equal bands."""
+        return sum(int(np.square(np.diff(starts)).sum()) for _, starts in self._bands)
 
     def earliest(self, asked: _Prints) -> Rows:
         """The first of these that each nearly repeats, or −1."""
@@ -116,27 +132,29 @@ def near_duplicates(
 
 def _among(samples: _Prints, rows: Rows, found: Rows, offset: int, reach: int) -> None:
     """Fill in which of `rows` repeat an earlier one of them that repeats nothing itself."""
-    kept = np.empty(0, dtype=np.int64)
-    start = 0
-    while start < len(rows):
-        block = rows[start : start + max(FIRST_BLOCK, min(start, BLOCK))]
-        start += len(block)
-        asked = samples.take(block)
-        at = _Index(samples.take(kept), reach).earliest(asked)
-        found[block[at >= 0]] = offset + kept[at[at >= 0]]
-        block = block[at < 0]
-        _within(samples.take(block), block, found, offset, reach)
-        kept = np.concatenate([kept, block[found[block] < 0]])
+    while len(rows):
+        size = len(rows)
+        index = _Index(samples.take(rows), reach)
+        while index.count() > PAIRS_OF_BLOCK:
+            size = -(-size // 2)
+            index = _Index(samples.take(rows[:size]), reach)
+        block, rows = rows[:size], rows[size:]
+        _within(index, block, found, offset)
+        if len(rows):
+            kept = block[found[block] < 0]
+            at = _Index(samples.take(kept), reach).earliest(samples.take(rows))
+            found[rows[at >= 0]] = offset + kept[at[at >= 0]]
+            rows = rows[at < 0]
 
 
-def _within(asked: _Prints, block: Rows, found: Rows, offset: int, reach: int) -> None:
-    """The same for a block none of which repeats anything before it."""
+def _within(index: _Index, block: Rows, found: Rows, offset: int) -> None:
+    """The same for a block, which the index is of, none of which repeats anything before it."""
     size = len(block)
-    pairs = [one * size + other for one, other in _Index(asked, reach).pairs(asked)]
+    pairs = [one * size + other for one, other in index.own_pairs()]
     known = np.unique(np.concatenate(pairs)) if pairs else np.empty(0, dtype=np.int64)
     repeats = [-1] * size
     for one, other in zip((known // size).tolist(), (known % size).tolist(), strict=True):
-        if other < one and repeats[one] < 0 and repeats[other] < 0:
+        if repeats[one] < 0 and repeats[other] < 0:
             repeats[one] = other
     at = np.array(repeats, dtype=np.int64)
     found[block[at >= 0]] = offset + block[at[at >= 0]]

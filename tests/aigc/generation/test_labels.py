@@ -20,11 +20,12 @@ from PIL import Image
 from pydantic import ValidationError
 
 from aigc.errors import LabelError, LabelForeign, LabelMalformed, Unlabelled
+from aigc.generation.byte_rows import rows_of
 from aigc.generation.labels import CARRIERS, xmp
 from aigc.generation.labels.contract import expressions
 from aigc.generation.labels.label import Label
 from aigc.generation.labels.png import KEYWORD, UNCOMPRESSED
-from aigc.generation.png_files import AFTER_HEADER, chunk, encode
+from aigc.generation.png_files import AFTER_HEADER, chunk, chunks, encode
 from aigc.modalities.image_files import read_image
 
 KEYS = [
@@ -265,6 +266,25 @@ def test_exiftool_finds_both(tmp_path: Path) -> None:
 def test_a_png_file_is_labelled_once() -> None:
     with pytest.raises(LabelMalformed, match="already"):
         CARRIERS["png"].write(LABELLED["png"], LABEL)
+
+
+def test_one_labelled_file_among_others_is_not_labelled_again() -> None:
+    packet = next(text for kind, text in chunks(rows_of([LABELLED["png"]])) if kind == b"iTXt")
+    comment = chunk(b"iTXt", b"Comment\0".ljust(packet.shape[1], b"."))
+    other = MEDIA["png"][:AFTER_HEADER] + comment + MEDIA["png"][AFTER_HEADER:]
+
+    for files in ([other, LABELLED["png"]], [LABELLED["png"], other]):
+        with pytest.raises(LabelMalformed):
+            CARRIERS["png"].put(rows_of(files), rows_of([xmp.packet(LABEL)] * 2))
+
+
+def test_one_compressed_packet_among_others_is_refused() -> None:
+    packet = xmp.packet(LABEL)
+    compressed = chunk(b"iTXt", KEYWORD + b"\1\0\0\0" + packet)
+    broken = MEDIA["png"][:AFTER_HEADER] + compressed + MEDIA["png"][AFTER_HEADER:]
+
+    with pytest.raises(LabelMalformed, match="compressed"):
+        CARRIERS["png"].found(rows_of([png_with(packet), broken]))
 
 
 def test_what_is_no_png_file_takes_no_label() -> None:

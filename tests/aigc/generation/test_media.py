@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from aigc.errors import Unlabelled
+from aigc.generation.byte_rows import Rows, rows_of
 from aigc.generation.labels import CARRIERS
 from aigc.generation.labels.label import Label
 from aigc.generation.labels.png import PngCarrier
-from aigc.generation.media import FORMATS, media_files
+from aigc.generation.media import AT_ONCE, FORMATS, media_files
 from aigc.layout import Layout
 from aigc.modalities import MODALITIES
 from aigc.modalities.image_files import read_image
@@ -63,6 +64,27 @@ def test_the_same_records_and_labels_give_the_same_bytes() -> None:
     assert len({file.sha256 for file in first}) == 3
 
 
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 48)], ids=str)
+def test_a_file_is_the_same_beside_others_as_alone(shape: tuple[int, ...]) -> None:
+    samples = [9, 10, 7, 12_345, 12_346, 999]
+    stored = images(*shape).repeat(2, 1, 1, 1)
+    together = list(media_files(stored, of_images(stored), DATASET, samples))
+
+    for file, record, sample in zip(together, stored, samples, strict=True):
+        assert [file] == list(media_files(record[None], of_images(stored), DATASET, [sample]))
+        assert CARRIERS["png"].read(file.content) == DATASET.of_sample(sample)
+
+
+def test_more_files_than_are_made_at_once_are_those_of_their_records() -> None:
+    stored = images(1, 2, 2)[:1].repeat(2 * AT_ONCE + 1, 1, 1, 1)
+    stored[:, 0, 0, 0] = torch.arange(len(stored)) % 251
+    files = list(media_files(stored, of_images(stored), DATASET, range(len(stored))))
+
+    for row in (0, AT_ONCE - 1, AT_ONCE, 2 * AT_ONCE):
+        assert np.array_equal(read_image(files[row].content), stored[row].numpy())
+        assert CARRIERS["png"].read(files[row].content) == DATASET.of_sample(row)
+
+
 def test_every_kind_of_content_has_a_file_with_a_place_for_the_label() -> None:
     assert FORMATS.keys() == MODALITIES.keys()
     assert {suffix for suffix, _ in FORMATS.values()} <= CARRIERS.keys()
@@ -75,8 +97,9 @@ def test_content_without_a_place_for_a_label_is_not_written() -> None:
 
 def test_a_label_that_is_not_read_back_stops_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     class Forgetful(PngCarrier):
-        def put(self, media: bytes, expressed: bytes) -> bytes:
-            return super().put(media, expressed.replace(b'/1"', b'/2"'))
+        def put(self, media: Rows, expressed: Rows) -> Rows:
+            others = [row.tobytes().replace(b'/1"', b'/2"') for row in expressed]
+            return super().put(media, rows_of(others))
 
     monkeypatch.setitem(CARRIERS, "png", Forgetful())
     stored = images(1, 28, 28)
@@ -100,5 +123,5 @@ def test_a_label_that_no_parser_understands_stops_the_file(monkeypatch: pytest.M
 def test_each_record_has_its_label() -> None:
     stored = images(1, 28, 28)
 
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="3 records cannot have 2 ids"):
         list(media_files(stored, of_images(stored), DATASET, range(2)))

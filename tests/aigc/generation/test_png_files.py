@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from aigc.generation.byte_rows import rows_of
 from aigc.generation.png_files import chunk, chunks, encode
 from aigc.modalities.image_files import Pixels, read_image
 
@@ -46,7 +47,7 @@ def test_what_is_neither_grey_nor_rgb_is_refused(shape: tuple[int, ...]) -> None
 
 
 def test_the_chunks_of_a_file_are_its_parts() -> None:
-    parts = list(chunks(encode(DIGIT)))
+    parts = [(kind, content.tobytes()) for kind, content in chunks(rows_of([encode(DIGIT)]))]
 
     assert [kind for kind, _ in parts] == [b"IHDR", b"IDAT", b"IEND"]
     assert encode(DIGIT)[8:] == b"".join(chunk(*part) for part in parts)
@@ -58,15 +59,26 @@ def test_no_changed_byte_goes_unseen(place: int, change: int) -> None:
     broken[place] ^= change
 
     with pytest.raises(ValueError, match=BROKEN):
-        list(chunks(bytes(broken)))
+        list(chunks(rows_of([bytes(broken)])))
+
+
+@given(st.integers(0, 2), st.integers(0, len(encode(DIGIT)) - 1), st.integers(1, 255))
+def test_no_changed_byte_goes_unseen_in_any_of_several_files(
+    file: int, place: int, change: int
+) -> None:
+    broken = rows_of([encode(DIGIT), encode(DIGIT), encode(255 - DIGIT)]).copy()
+    broken[file, place] ^= change
+
+    with pytest.raises(ValueError, match=r"^(it|the chunk at byte \d+|files) "):
+        list(chunks(broken))
 
 
 @given(st.integers(0, len(encode(DIGIT)) - 1))
 def test_a_file_that_was_cut_short_is_none(length: int) -> None:
     with pytest.raises(ValueError, match=BROKEN):
-        list(chunks(encode(DIGIT)[:length]))
+        list(chunks(rows_of([encode(DIGIT)[:length]])))
 
 
 def test_nothing_may_follow_the_last_chunk() -> None:
     with pytest.raises(ValueError, match="goes on"):
-        list(chunks(encode(DIGIT) + b"\0"))
+        list(chunks(rows_of([encode(DIGIT) + b"\0"])))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from aigc.errors import SignatureError, Unlabelled
 from aigc.generation import signatures
+from aigc.generation.byte_rows import rows_of
 from aigc.generation.labels import CARRIERS
 from aigc.generation.labels.label import Label
 from aigc.generation.plan import ModelReference
@@ -64,7 +65,11 @@ def test_a_key_of_openssls_old_form_signs_too() -> None:
     assert verify(signed, "png", AUTHORITY.root).model == "digits@3"
 
 
-STORE = next(len(content) for kind, content in chunks(SIGNED) if kind == b"caBX")
+def parts_of(png: bytes) -> list[tuple[bytes, bytes]]:
+    return [(kind, content.tobytes()) for kind, content in chunks(rows_of([png]))]
+
+
+STORE = next(len(content) for kind, content in parts_of(SIGNED) if kind == b"caBX")
 OUTSIDE = len(SIGNED) - AFTER_HEADER - STORE - 12
 """Bytes behind the signature's own chunk, which is the second one; in front of it are others."""
 
@@ -80,8 +85,8 @@ def test_no_byte_that_was_changed_after_signing_goes_unseen(place: int, change: 
 
 def test_a_label_that_was_exchanged_no_longer_holds() -> None:
     other = CARRIERS["png"].write(encode(PIXELS), LABEL.model_copy(update={"label": "2"}))
-    packet = next(content for kind, content in chunks(other) if kind == TEXT)
-    parts = [(kind, packet if kind == TEXT else content) for kind, content in chunks(SIGNED)]
+    packet = next(content for kind, content in parts_of(other) if kind == TEXT)
+    parts = [(kind, packet if kind == TEXT else content) for kind, content in parts_of(SIGNED)]
     changed = SIGNATURE + b"".join(chunk(kind, content) for kind, content in parts)
 
     assert CARRIERS["png"].read(changed).label == "2"

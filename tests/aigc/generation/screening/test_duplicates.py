@@ -55,16 +55,15 @@ def clustered(seed: int, count: int, most_flips: int) -> tuple[Tensor, Tensor]:
     earlier=st.integers(0, 20),
     flips=st.integers(0, 9),
     reach=st.integers(0, 9),
-    block=st.sampled_from([1, 7, 2048]),
+    pairs=st.sampled_from([4, 100, 2**22]),
 )
 def test_finds_what_comparing_all_finds(
-    seed: int, count: int, earlier: int, flips: int, reach: int, block: int
+    seed: int, count: int, earlier: int, flips: int, reach: int, pairs: int
 ) -> None:
     prints, small = clustered(seed, count + earlier, flips)
     split = (prints[earlier:], prints[:earlier], small[earlier:], small[:earlier])
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(duplicates, "FIRST_BLOCK", block)
-        patched.setattr(duplicates, "BLOCK", block)
+        patched.setattr(duplicates, "PAIRS_OF_BLOCK", pairs)
         patched.setattr(duplicates, "PAIRS_AT_ONCE", 16)
         found = near_duplicates(*split, reach=reach)
 
