@@ -6,7 +6,6 @@ because every step's generator is made anew from the seed and the step.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 
@@ -15,18 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aigc.seeds import derive as derive
+
 Integers = NDArray[np.int64]
 
 STEP, ONE = np.uint64(0x9E3779B97F4A7C15), np.uint64(1)
 HALF, LOW = np.uint64(32), np.uint64(2**32 - 1)
 """A number of 64 bits is two of 32."""
-
-
-def derive(*parts: int | str) -> int:
-    """A 63-bit seed that depends on each of `parts` and on their order."""
-    text = "\x1f".join(str(part) for part in parts)
-    digest = hashlib.sha256(text.encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(*parts: int | str) -> torch.Generator:

@@ -29,7 +29,7 @@ from ray.tune.search import Searcher
 
 from aigc.data.files import write_json
 from aigc.errors import DataError
-from aigc.seeding import derive
+from aigc.seeds import derive
 from cluster.tuning import Range, Trial, Tune, Value
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

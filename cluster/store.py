@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from aigc.data.files import digest_of
 from aigc.errors import first_line
-from aigc.seeding import derive
+from aigc.seeds import derive
 from cluster.errors import StoreUnavailable
 from cluster.locks import exclusive
 from cluster.workspace import Workspace

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from aigc.seeding import derive
+from aigc.seeds import derive
 from cluster.migrations import bring_up_to_date
 from cluster.store import Store
 from cluster.tables import TICKS

@@ -65,6 +65,13 @@ assert {str(ROOT)!r} in (sys.path[0], str(pathlib.Path.cwd()))
     assert result.returncode == 0, result.stderr
 
 
+def test_the_record_of_ticks_is_read_without_torch() -> None:
+    """Whose import takes longer than all else that `aigc schedule list` does."""
+    result = in_child("import sys; sys.modules['torch'] = None; import cluster.schedules")
+
+    assert result.returncode == 0, result.stderr
+
+
 def test_no_module_has_the_name_of_a_dependency_or_of_the_standard_library() -> None:
     taken = sys.stdlib_module_names | {"ray", "mlflow", "torch", "pyarrow", "click", "pytest"}
     names = {path.stem for path in modules() if path.stem not in ("__init__", "__main__")}

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from aigc.config import Config
-from aigc.seeding import derive
+from aigc.seeds import derive
 from cluster.schedules import Entry
 from jobs.diagnosis import Contradictions, diagnose
 from jobs.errors import FieldPath, SpecInvalid, shortened

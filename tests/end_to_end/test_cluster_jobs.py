@@ -96,7 +96,8 @@ def test_what_can_never_fit_is_said_before_anything_is_sent(jobs: Jobs) -> None:
 
 
 def test_a_job_is_followed_from_elsewhere_and_goes_on_at_ctrl_c(jobs: Jobs) -> None:
-    run = jobs.at_work()
+    alone = "resources.workers=1"
+    run = jobs.at_work(alone)
     status = jobs.status(run)
     assert (status["state"], status["steps"]) == ("RUNNING", 200000)
 
@@ -110,7 +111,7 @@ def test_a_job_is_followed_from_elsewhere_and_goes_on_at_ctrl_c(jobs: Jobs) -> N
     assert jobs.say("job", "wait", run.submission, "--timeout", "0")[0] == 101
     assert standing(run).state == "RUNNING"
 
-    code, _, err = jobs.submit(*LONG, words=("--detach",))
+    code, _, err = jobs.submit(*LONG, alone, words=("--detach",))
     assert code == 0
     assert f"{run.submission} is at work already: RUNNING" in err
     code, _, err = jobs.say("job", "cancel", run.submission)
