@@ -173,13 +173,12 @@ def _read(paths: list[Path]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=100_000, help="of two workers")
-    parser.add_argument("--screened", type=int, default=10_000, help="of one process")
+    parser.add_argument("--samples", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     where = machine()
-    paces = one_core(chosen.screened, chosen.repeats)
+    paces = one_core(chosen.samples, chosen.repeats)
     paces |= two_cores(chosen.samples)
     ours, disk = verification(chosen.samples)
     base = paces["bare loop"]
