@@ -13,10 +13,11 @@ import functools
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-FEWEST, MOST, PRODUCTS = 64, 1024, 2**22
+FEWEST, MOST, PRODUCTS = 64, 1024, 2**23
 """Bounds of how many looks are asked for together, and about how many products that may be."""
 
 MULTIPLE = 32
@@ -34,6 +35,9 @@ EXACT = 2**16
 BY_ADDING = 2.0**-16
 """The error of sums in float32 of some hundred terms, as a share of all that is added."""
 
+Rows = NDArray[np.int64]
+Numbers = NDArray[np.float64]
+
 
 class Neighbours:
     """Looks float32 (N, D), N ≥ 1, among which the most alike are looked for."""
@@ -43,6 +47,7 @@ class Neighbours:
         self._type = product_type()
         self._columns = self._columns_of(looks)
         self._lost = self._rounding(looks).max()
+        self._exact = looks.double().numpy()
 
     def most_alike(
         self, asked: Tensor, least: float = -1, own: Tensor | None = None
@@ -52,22 +57,21 @@ class Neighbours:
         int64 (M,) and float64 (M,). Row 0 stands for what is like none by `least`, or is 0, and the
         number is 0. `own`, (M, K), are rows that each of `asked` is not compared with.
         """
-        rows = torch.zeros(len(asked), dtype=torch.int64)
-        alike = torch.zeros(len(asked), dtype=torch.float64)
+        rows, alike = np.zeros(len(asked), np.int64), np.zeros(len(asked))
         count = max(FEWEST, min(MOST, PRODUCTS // len(self.looks)))
         apart = torch.empty(min(count, len(asked)), self._columns.shape[1], dtype=self._type)
         for start in range(0, len(asked), count):
             some = asked[start : start + count]
-            found = torch.mm(self._beside(-some, 1), self._columns, out=apart[: len(some)])
+            torch.mm(self._beside(-some, 1), self._columns, out=apart[: len(some)])
             if own is not None:
-                found.scatter_(1, own[start : start + count], NOWHERE)
-            one, other = self._candidates(found, some, least)
-            products = self._products(some, one, other)
-            best = _first_of_most(one, other, products)
-            rows[start + one[best]], alike[start + one[best]] = other[best], products[best]
-        return rows, alike
+                apart[: len(some)].scatter_(1, own[start : start + count], NOWHERE)
+            one, other = self._candidates(apart[: len(some)], some, least)
+            if len(one):
+                found, *best = _most(one, other, self._products(some, one, other))
+                rows[start + found], alike[start + found] = best
+        return torch.from_numpy(rows), torch.from_numpy(alike)
 
-    def _candidates(self, apart: Tensor, asked: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    def _candidates(self, apart: Tensor, asked: Tensor, least: float) -> tuple[Rows, Rows]:
         """Which of the looks each of `asked` may be most like, from 1 less each product."""
         error = self._error(asked)
         # What rounding the result may take away.
@@ -79,17 +83,20 @@ class Neighbours:
         nearest = least_bits.amin(dim=1).view(self._type).float().clamp_(min=0)
         most = nearest.add(error, alpha=2).mul_(slack).to(self._type).view(bits.dtype)
         is_near = (nearest <= (1 - least + error) * slack) & asked.any(dim=1)
-        near = is_near.nonzero().flatten()
+        near = np.flatnonzero(is_near.numpy())
         row, group = _where(least_bits[near] <= most[near, None])
         one = near[row]
         found, place = _where(bits[one, :, group] <= most[one, None])
         return one[found], place * GROUPS + group[found]
 
-    def _products(self, asked: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    def _products(self, asked: Tensor, one: Rows, other: Rows) -> Numbers:
         """Exact products of pairs, float64 (P,)."""
-        pairs = zip(torch.split(one, EXACT), torch.split(other, EXACT), strict=True)
-        found = [(asked[a].double() * self.looks[b].double()).sum(dim=1) for a, b in pairs]
-        return torch.cat(found)
+        exact, products = asked.double().numpy(), np.empty(len(one))
+        for start in range(0, len(one), EXACT):
+            some = slice(start, start + EXACT)
+            pairs = exact[one[some]], self._exact[other[some]]
+            np.einsum("ij,ij->i", *pairs, out=products[some])
+        return products
 
     def _columns_of(self, looks: Tensor) -> Tensor:
         """What is multiplied with what stands beside 1, to give 1 less the products."""
@@ -114,17 +121,19 @@ class Neighbours:
         return lost
 
 
-def _where(found: Tensor) -> tuple[Tensor, Tensor]:
+def _where(found: Tensor) -> tuple[Rows, Rows]:
     """The rows and the columns of what is true; NumPy finds it in a third of the time."""
-    rows, columns = np.divmod(np.flatnonzero(found.numpy()), found.shape[1])
-    return torch.from_numpy(rows), torch.from_numpy(columns)
+    return np.divmod(np.flatnonzero(found.numpy()), found.shape[1])
 
 
-def _first_of_most(one: Tensor, other: Tensor, products: Tensor) -> Tensor:
-    """Where the greatest product of each of `one` stands, of equals the one of the lowest other."""
-    order = np.lexsort((other.numpy(), -products.numpy(), one.numpy()))
-    _, first = np.unique(one.numpy()[order], return_index=True)
-    return torch.from_numpy(order[first])
+def _most(one: Rows, other: Rows, products: Numbers) -> tuple[Rows, Rows, Numbers]:
+    """Each of `one`, which ascend, once; its greatest product; and the first of its others that
+    has that."""
+    starts = np.flatnonzero(np.diff(one, prepend=-1))
+    most = np.maximum.reduceat(products, starts)
+    is_most = products == np.repeat(most, np.diff(starts, append=len(one)))
+    first = np.minimum.reduceat(np.where(is_most, other, np.iinfo(np.int64).max), starts)
+    return one[starts], first, most
 
 
 _BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
