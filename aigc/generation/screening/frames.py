@@ -23,7 +23,7 @@ SIDE = 7
 
 REACH = 2.5
 
-CUTS = (0, 2, 3)
+CUTS = (0, 3)
 """Pixels that are cut off records on each side."""
 
 BATCH = 256
