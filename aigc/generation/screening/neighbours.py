@@ -45,7 +45,7 @@ class Neighbours:
     def __init__(self, looks: Tensor) -> None:
         self.looks = looks
         self._type = product_type()
-        self._columns = self._columns_of(looks)
+        self._rows = self._rows_of(looks)
         self._lost = self._rounding(looks).max()
         self._exact = looks.double().numpy()
 
@@ -59,35 +59,41 @@ class Neighbours:
         """
         rows, alike = np.zeros(len(asked), np.int64), np.zeros(len(asked))
         count = max(FEWEST, min(MOST, PRODUCTS // len(self.looks)))
-        apart = torch.empty(min(count, len(asked)), self._columns.shape[1], dtype=self._type)
+        apart = torch.empty(len(self._rows), count, dtype=self._type)
+        columns = torch.zeros(count, self._rows.shape[1], dtype=self._type)
         for start in range(0, len(asked), count):
             some = asked[start : start + count]
-            torch.mm(self._beside(-some, 1), self._columns, out=apart[: len(some)])
+            columns[: len(some)] = self._beside(-some, 1)
+            torch.mm(self._rows, columns.T, out=apart)
             if own is not None:
-                apart[: len(some)].scatter_(1, own[start : start + count], NOWHERE)
-            one, other = self._candidates(apart[: len(some)], some, least)
+                apart.scatter_(0, own[start : start + count].T, NOWHERE)
+            one, other = self._candidates(apart[:, : len(some)], some, least)
             if len(one):
                 found, *best = _most(one, other, self._products(some, one, other))
                 rows[start + found], alike[start + found] = best
         return torch.from_numpy(rows), torch.from_numpy(alike)
 
     def _candidates(self, apart: Tensor, asked: Tensor, least: float) -> tuple[Rows, Rows]:
-        """Which of the looks each of `asked` may be most like, from 1 less each product."""
+        """Which of the looks each of `asked` may be most like, from 1 less each product, (N, M).
+
+        In the order of `asked`.
+        """
         error = self._error(asked)
         # What rounding the result may take away.
         slack = 1 + 2 * torch.finfo(self._type).eps
         # Numbers that are not negative have the order of their bits, which are compared sooner;
         # those below 0, by their error alone, are less than all others.
-        bits = apart.view(_BITS[self._type]).view(len(asked), -1, GROUPS)
-        least_bits = bits.amin(dim=1)
-        nearest = least_bits.amin(dim=1).view(self._type).float().clamp_(min=0)
+        bits = apart.view(_BITS[self._type]).view(-1, GROUPS, len(asked))
+        least_bits = bits.amin(dim=0)
+        nearest = least_bits.amin(dim=0).view(self._type).float().clamp_(min=0)
         most = nearest.add(error, alpha=2).mul_(slack).to(self._type).view(bits.dtype)
         is_near = (nearest <= (1 - least + error) * slack) & asked.any(dim=1)
-        near = np.flatnonzero(is_near.numpy())
-        row, group = _where(least_bits[near] <= most[near, None])
-        one = near[row]
-        found, place = _where(bits[one, :, group] <= most[one, None])
-        return one[found], place * GROUPS + group[found]
+        most = torch.where(is_near, most, torch.iinfo(bits.dtype).min)
+        group, one = _where(least_bits <= most)
+        place, found = _where(bits[:, group, one] <= most[one])
+        one, other = one[found], place * GROUPS + group[found]
+        order = np.argsort(one, kind="stable")
+        return one[order], other[order]
 
     def _products(self, asked: Tensor, one: Rows, other: Rows) -> Numbers:
         """Exact products of pairs, float64 (P,)."""
@@ -98,11 +104,10 @@ class Neighbours:
             np.einsum("ij,ij->i", *pairs, out=products[some])
         return products
 
-    def _columns_of(self, looks: Tensor) -> Tensor:
+    def _rows_of(self, looks: Tensor) -> Tensor:
         """What is multiplied with what stands beside 1, to give 1 less the products."""
         missing = looks.new_zeros(-len(looks) % GROUPS, looks.shape[1])
-        columns = torch.cat([self._beside(looks, 1), self._beside(missing, NOWHERE)])
-        return columns.T.contiguous()
+        return torch.cat([self._beside(looks, 1), self._beside(missing, NOWHERE)])
 
     def _beside(self, looks: Tensor, number: float) -> Tensor:
         """Looks and, beside each, a number, in that many columns that are multiplied soonest."""
