@@ -87,6 +87,7 @@ class Neighbours:
         least_bits = bits.amin(dim=0)
         nearest = least_bits.amin(dim=0).view(self._type).float().clamp_(min=0)
         most = nearest.add(error, alpha=2).mul_(slack).to(self._type).view(bits.dtype)
+        # What shows nothing is equally far from all.
         is_near = (nearest <= (1 - least + error) * slack) & asked.any(dim=1)
         most = torch.where(is_near, most, torch.iinfo(bits.dtype).min)
         group, one = _where(least_bits <= most)
