@@ -126,10 +126,10 @@ def test_what_was_noted_comes_back(folder: Path) -> None:
 def test_a_step_does_not_wait_for_the_disk_and_the_next_checkpoint_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free, write, state = threading.Event(), checkpoint.write_tensors, saver.state_at(10)
+    free, write, state = threading.Semaphore(0), checkpoint.write_tensors, saver.state_at(10)
 
     def slow(*arguments: object) -> str:
-        assert free.wait(30)
+        assert free.acquire(timeout=30)
         return write(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(checkpoint, "write_tensors", slow)
@@ -138,9 +138,10 @@ def test_a_step_does_not_wait_for_the_disk_and_the_next_checkpoint_does(
     assert names(tmp_path) == []
     for parameter in state.model.parameters():
         parameter.data.fill_(77)
-    threading.Timer(0.1, free.set).start()
+    threading.Timer(0.1, free.release).start()
     writer.save(saver.state_at(20), {})
     assert restored(tmp_path) == 10
+    free.release()
     writer.close()
     assert restored(tmp_path) == 20
 
