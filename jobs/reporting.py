@@ -170,7 +170,7 @@ def _farthest(dataset: Dataset) -> Iterator[Sheet]:
     _, worst = extremes(distances, FARTHEST)
     if len(worst):
         stored = dataset.records(GENERATED).stored[worst.flip(0)]
-        title, caption = "Farthest from the training data", "The least like any record, by features"
+        title, caption = "Farthest from the training data", "The least like any training record"
         yield contact_sheet(stored, dataset.manifest.layout, title, caption)
 
 

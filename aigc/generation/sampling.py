@@ -19,6 +19,9 @@ from aigc.modalities import modality
 from aigc.models.contract import Model
 from aigc.seeding import Integers, sample_noise
 
+NOISE = 2**20
+"""About how many numbers are drawn at once: 4 MiB."""
+
 log = logging.getLogger(__name__)
 
 
@@ -35,14 +38,18 @@ def make_samples(
     batches, places = _batches(np.asarray(samples, np.int64))
     device = next(model.parameters()).device
     # On a GPU several batches at once; their order, and so the places, stay.
-    count = samples_at_once(model, device.type, batches.size) // BATCH
-    joined = [batches[at : at + count].reshape(-1) for at in range(0, len(batches), count)]
-    # Of all at once the noise takes half as long as batch by batch.
-    noise = sample_noise(seeds, model.noise_size).to(device)
+    count = samples_at_once(model, device.type, batches.size)
     labels = None if classes is None else torch.from_numpy(classes)
-    there = None if labels is None else labels.to(device)
-    rows = (torch.from_numpy(each).to(device) for each in joined)
-    stored = torch.cat([_batch(model, noise, there, each) for each in rows])
+    parts: list[Tensor] = []
+    # The noise of many batches takes half as long as batch by batch.
+    many = max(1, NOISE // (count * model.noise_size)) * count
+    for rows in np.split(batches.reshape(-1), range(many, batches.size, many)):
+        noise = sample_noise(seeds[rows], model.noise_size).to(device)
+        asked = None if labels is None else labels[torch.from_numpy(rows)].to(device)
+        for at in range(0, len(rows), count):
+            some = slice(at, at + count)
+            parts.append(_batch(model, noise[some], None if asked is None else asked[some]))
+    stored = torch.cat(parts)
     if not np.array_equal(places, np.arange(len(stored))):
         stored = stored[torch.from_numpy(places)]
     return Records(stored, labels)
@@ -65,9 +72,9 @@ def _batches(samples: Integers) -> tuple[Integers, Integers]:
     return batches, turns * BATCH + rows
 
 
-def _batch(model: Model, noise: Tensor, labels: Tensor | None, rows: Tensor) -> Tensor:
-    """The stored records of one batch, (BATCH, *shape): of these rows of the noise and labels."""
-    made = _sampled(model, noise[rows], None if labels is None else labels[rows])
+def _batch(model: Model, noise: Tensor, labels: Tensor | None) -> Tensor:
+    """The stored records of one batch, (BATCH, *shape)."""
+    made = _sampled(model, noise, labels)
     return modality(model.layout.modality).encode(_finite(made)).cpu()
 
 

@@ -15,6 +15,9 @@ from aigc.generation.screening.text_memory import TextMemory
 from aigc.layout import Layout
 from aigc.training.tensors import read_tensors, write_tensors
 
+FORMAT = 2
+"""Of what is written. Another one's limits are of other comparisons: it is to be made anew."""
+
 MEMORIES: dict[str, type[ImageMemory] | type[TextMemory]] = {
     "image": ImageMemory,
     "text": TextMemory,
@@ -39,7 +42,7 @@ class Memory:
 
     def save(self, folder: Path) -> str:
         """Write `folder` anew; returns its digest. Raises WorkspaceUnwritable."""
-        plain = {"format": 1, "layout": self.layout.model_dump(mode="json")}
+        plain = {"format": FORMAT, "layout": self.layout.model_dump(mode="json")}
         return write_tensors(folder, self.records.tensors(), plain | self.records.plain())
 
     @classmethod
@@ -47,6 +50,8 @@ class Memory:
         """The memory in `folder`, after checking its hashes. Raises ArtifactCorrupt."""
         tensors, plain, _ = read_tensors(folder)
         try:
+            if plain["format"] != FORMAT:
+                raise TypeError(f"its format is {plain['format']!r}, not {FORMAT}")
             layout = Layout.model_validate(plain["layout"], strict=False)
             return cls(layout, MEMORIES[layout.modality].restored(tensors, plain))
         except (ValidationError, KeyError, TypeError) as error:
