@@ -42,7 +42,7 @@ def make_samples(
     labels = None if classes is None else torch.from_numpy(classes)
     parts: list[Tensor] = []
     # The noise of many batches takes half as long as batch by batch.
-    many = max(1, NOISE // (count * model.noise_size)) * count
+    many = max(1, NOISE // (count * max(1, model.noise_size))) * count
     for rows in np.split(batches.reshape(-1), range(many, batches.size, many)):
         noise = sample_noise(seeds[rows], model.noise_size).to(device)
         asked = None if labels is None else labels[torch.from_numpy(rows)].to(device)
