@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aigc.seeds import derive as derive
+from aigc.seeds import derive
 
 Integers = NDArray[np.int64]
 

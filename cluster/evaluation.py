@@ -30,7 +30,8 @@ from aigc.modalities import modality
 from aigc.models.artifact import Artifact, load_model
 from aigc.models.classifier import Classifier
 from aigc.models.contract import Model
-from aigc.seeding import Draws, derive, derive_many
+from aigc.seeding import Draws, derive_many
+from aigc.seeds import derive
 
 BATCH = 500
 

@@ -23,7 +23,8 @@ from aigc.modalities import modality
 from aigc.models import FAMILIES, ModelConfig, build
 from aigc.models.artifact import save_model
 from aigc.models.contract import Model
-from aigc.seeding import derive, sample_noise
+from aigc.seeding import sample_noise
+from aigc.seeds import derive
 from aigc.training.average import averaged_weights
 from aigc.training.checkpoint import CheckpointWriter, restore_newest, restore_step
 from aigc.training.collapse import CollapseWatch

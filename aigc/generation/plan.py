@@ -15,7 +15,8 @@ from pydantic import Field
 from aigc.config import Config
 from aigc.data.files import digest_of
 from aigc.layout import Layout
-from aigc.seeding import Integers, derive, derive_many
+from aigc.seeding import Integers, derive_many
+from aigc.seeds import derive
 
 GENERATED = "generated"
 """The only split of a generated dataset."""

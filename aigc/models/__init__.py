@@ -16,7 +16,7 @@ from aigc.models.classifier import Classifier, ClassifierConfig
 from aigc.models.contract import Model
 from aigc.models.gan import GAN, GANConfig
 from aigc.models.vae import VAE, VAEConfig
-from aigc.seeding import derive
+from aigc.seeds import derive
 
 ModelConfig = Annotated[
     GANConfig | VAEConfig | AttentionConfig | ClassifierConfig, Field(discriminator="family")

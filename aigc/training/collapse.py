@@ -12,7 +12,8 @@ from aigc.data.batches import Batch
 from aigc.errors import TrainingCollapsed
 from aigc.metrics.collapse import CollapseConfig, collapse_figures, judge_collapse
 from aigc.models.contract import Model
-from aigc.seeding import derive, sample_noise
+from aigc.seeding import sample_noise
+from aigc.seeds import derive
 
 SAMPLED_AT_ONCE = 100
 

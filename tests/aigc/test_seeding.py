@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigc.seeding import Draws, derive, derive_many, generator, sample_noise
+from aigc.seeding import Draws, derive_many, generator, sample_noise
+from aigc.seeds import derive
 
 SEED = st.integers(0, 2**63 - 1)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigc.generation.selection import Findings, Looks, Rejected, choose
-from aigc.seeding import derive
+from aigc.seeds import derive
 
 
 def looks(prints: Sequence[int]) -> Looks:
