@@ -50,7 +50,7 @@ def image_fingerprints(stored: Tensor) -> Tensor:
     """Perceptual hashes of images (N, C, H, W), int64 (N,)."""
     low = frequencies(stored, SIDE + 1)[:, 1:, 1:].flatten(1)
     # The lower one of the two in the middle, which NumPy finds sooner.
-    median = np.partition(low.numpy(), MEDIAN, axis=1)[:, MEDIAN, None]
+    median = np.sort(low.numpy(), axis=1)[:, MEDIAN, None]
     return packed(low > torch.from_numpy(median))
 
 

@@ -26,8 +26,9 @@ REACH = 2.5
 CUTS = (0, 3)
 """Pixels that are cut off records on each side."""
 
-BATCH = 256
-"""Images framed together, always as many: the last bit may depend on how many they are."""
+PIXELS = 2**21
+"""About how many are framed together. Images of one size are so always as many together, since the
+last bit may depend on how many they are."""
 
 
 class Frames(NamedTuple):
@@ -69,9 +70,10 @@ def frames_of(images: Tensor) -> Frames:
 
 def _batches(images: Tensor) -> Iterator[Tensor]:
     """Whole batches, the last filled up with zeros; at least one."""
-    for start in range(0, max(len(images), 1), BATCH):
-        part = images[start : start + BATCH]
-        yield torch.cat([part, part.new_zeros(BATCH - len(part), *part.shape[1:])])
+    size = max(1, PIXELS // math.prod(images.shape[2:]))
+    for start in range(0, max(len(images), 1), size):
+        part = images[start : start + size]
+        yield torch.cat([part, part.new_zeros(size - len(part), *part.shape[1:])])
 
 
 def _together(found: list[Frames]) -> Frames:
@@ -92,33 +94,39 @@ def cropped(images: Tensor, pixels: int) -> Tensor:
 def framed(images: Tensor) -> Frames:
     """Images (N, C, H, W) in frames of their own."""
     levels = grey(images)
-    down, across = levels.sum(2), levels.sum(1)
-    placed = [_placed(down), _placed(across)]
-    low = _cosines(down, *placed[0]) @ levels @ _cosines(across, *placed[1]).transpose(1, 2)
-    centres, spreads = (torch.cat(both, dim=1) for both in zip(*placed, strict=True))
-    return Frames(normalize(low.flatten(1)[:, 1:], dim=1), centres, spreads)
+    height, width = levels.shape[1:]
+    down, across = _placed(levels.sum(2)), _placed(levels.sum(1))
+    low = _cosines(height, *down) @ levels @ _cosines(width, *across).transpose(1, 2)
+    middles = torch.tensor([height, width]) / 2
+    offsets, spreads = (torch.cat(both, dim=1) for both in zip(down, across, strict=True))
+    return Frames(normalize(low.flatten(1)[:, 1:], dim=1), middles + offsets, spreads)
 
 
 def _placed(masses: Tensor) -> tuple[Tensor, Tensor]:
-    """The centre of the masses (N, L) along an axis, and their standard deviation, (N, 1) both."""
-    places = _places(masses)
-    whole = masses.sum(1, keepdim=True).clamp(min=1)
-    centre = (masses * places).sum(1, keepdim=True) / whole
-    spread = ((masses * (places - centre).square()).sum(1, keepdim=True) / whole).sqrt()
+    """How far the centre of the masses (N, L) along an axis is from its middle, and their standard
+    deviation, (N, 1) both."""
+    places = _places(masses.shape[1])
+    moments = masses @ torch.stack([torch.ones_like(places), places, places.square()], dim=1)
+    whole, first, second = moments.split(1, dim=1)
+    whole = whole.clamp(min=1)
+    centre = first / whole
     # Of a single bright line there is no spread.
-    return centre, spread.clamp(min=1)
+    return centre, (second / whole - centre.square()).clamp(min=1).sqrt()
 
 
-def _places(masses: Tensor) -> Tensor:
-    return torch.arange(masses.shape[1], dtype=torch.float32) + 0.5
+def _places(size: int) -> Tensor:
+    """Where the pixels along an axis are, from its middle."""
+    return torch.arange(size) + (1 - size) / 2
 
 
-def _cosines(masses: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
-    """The cosines of frames along an axis of L pixels, float32 (N, 7, L)."""
-    in_frame = ((_places(masses) - centre) / (2 * REACH * spread) + 0.5).clamp(0, 1)
-    first = torch.cos(math.pi * in_frame)
+def _cosines(size: int, centre: Tensor, spread: Tensor) -> Tensor:
+    """The cosines of frames along an axis of so many pixels, float32 (N, 7, size)."""
+    half = math.pi / 2
+    first = torch.cos(
+        half + ((_places(size) - centre) * (half / REACH / spread)).clamp(-half, half)
+    )
     # Chebyshev's recurrence: a cosine takes far longer than a product.
-    rows = [torch.ones_like(first), first]
+    twice, rows = 2 * first, [torch.ones_like(first), first]
     for _ in range(2, SIDE):
-        rows.append(2 * first * rows[-1] - rows[-2])
+        rows.append(twice * rows[-1] - rows[-2])
     return torch.stack(rows, dim=1)

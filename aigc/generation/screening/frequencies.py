@@ -36,12 +36,12 @@ def frequencies(stored: Tensor, side: int) -> Tensor:
 
 def _transformed(images: Tensor, side: int) -> Tensor:
     height, width = images.shape[1:]
-    # Sums of one row are exact in float32 unless it is long.
-    is_short = WHITE * SCALE * width < 2**24
-    images, rows = images.flatten(0, 1), cosines(width, side).T
-    across = images @ rows.float() if is_short else images.double() @ rows
-    across = across.double().reshape(-1, height, side)
-    return (across.transpose(1, 2) @ cosines(height, side).T).transpose(1, 2)
+    # Sums of one column are exact in float32 unless it is long.
+    is_short = WHITE * SCALE * height < 2**24
+    rows = cosines(height, side)
+    down = rows.float() @ images if is_short else rows @ images.double()
+    across = down.flatten(0, 1).double() @ cosines(width, side).T
+    return across.view(-1, side, side)
 
 
 @functools.cache

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.linalg import vector_norm
 from torch.nn.functional import pad
 
 FEWEST, MOST, PRODUCTS = 64, 1024, 2**23
@@ -88,10 +89,10 @@ class Neighbours:
         nearest = least_bits.amin(dim=0).view(self._type).float().clamp_(min=0)
         most = nearest.add(error, alpha=2).mul_(slack).to(self._type).view(bits.dtype)
         # What shows nothing is equally far from all.
-        is_near = (nearest <= (1 - least + error) * slack) & asked.any(dim=1)
+        is_near = (nearest <= (1 - least + error) * slack) & (vector_norm(asked, dim=1) > 0)
         most = torch.where(is_near, most, torch.iinfo(bits.dtype).min)
-        group, one = _where(least_bits <= most)
-        place, found = _where(bits[:, group, one] <= most[one])
+        group, one = _where(least_bits, most)
+        place, found = _where(bits[:, group, one], most[one])
         one, other = one[found], place * GROUPS + group[found]
         order = np.argsort(one, kind="stable")
         return one[order], other[order]
@@ -123,13 +124,17 @@ class Neighbours:
 
     def _rounding(self, looks: Tensor) -> Tensor:
         """How long what is lost of each look is, (N,)."""
-        lost: Tensor = torch.linalg.vector_norm(looks - looks.to(self._type), dim=1)
+        lost: Tensor = vector_norm(looks - looks.to(self._type), dim=1)
         return lost
 
 
-def _where(found: Tensor) -> tuple[Rows, Rows]:
-    """The rows and the columns of what is true; NumPy finds it in a third of the time."""
-    return np.divmod(np.flatnonzero(found.numpy()), found.shape[1])
+def _where(numbers: Tensor, most: Tensor) -> tuple[Rows, Rows]:
+    """The rows and the columns of numbers (N, M) that are at most `most`, (M,).
+
+    NumPy compares whole numbers, and finds what is true, in a third of the time.
+    """
+    found = np.flatnonzero(numbers.numpy() <= most.numpy())
+    return np.divmod(found, numbers.shape[1])
 
 
 def _most(one: Rows, other: Rows, products: Numbers) -> tuple[Rows, Rows, Numbers]:
