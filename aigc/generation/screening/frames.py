@@ -23,8 +23,11 @@ SIDE = 7
 
 REACH = 2.5
 
-CUTS = (0, 3)
+CUT = 3
 """Pixels that are cut off records on each side."""
+
+SAME = 0.995
+"""The correlation from which on a crop looks in its frame as the whole image does."""
 
 PIXELS = 2**21
 """About how many are framed together. Images of one size are so always as many together, since the
@@ -54,12 +57,19 @@ class Frames(NamedTuple):
         return Frames(self.looks, cut + self.centres * scales, self.spreads * scales)
 
 
-def framed_crops(images: Tensor) -> Frames:
-    """The frames of images (N, C, H, W) without `CUTS` pixels, those of all images for one cut
-    after those for the other; what would leave less than half is not cut."""
-    cuts = [cut for cut in CUTS if 4 * cut <= min(images.shape[2:])]
-    found = [frames_of(cropped(images, cut)).within(cut, images.shape[2:]) for cut in cuts]
-    return _together(found)
+def framed_crops(images: Tensor) -> tuple[Frames, Tensor]:
+    """The frames of images (N, C, H, W), then those of their crops without `CUT` pixels, and which
+    image each is of, int64.
+
+    Of crops that look the same, and of images of which less than half would be left, there are
+    none.
+    """
+    whole, rows = frames_of(images), torch.arange(len(images))
+    if 4 * CUT > min(images.shape[2:]):
+        return whole, rows
+    crops = frames_of(cropped(images, CUT)).within(CUT, images.shape[2:])
+    others = torch.nonzero((whole.looks * crops.looks).sum(dim=1) < SAME).flatten()
+    return _together([whole, crops.take(others)]), torch.cat([rows, others])
 
 
 def frames_of(images: Tensor) -> Frames:

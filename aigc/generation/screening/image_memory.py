@@ -34,8 +34,9 @@ from aigc.seeding import generator
 SKETCH, CLOSE = 8, 16
 """The lowest frequencies that candidates are found by, and that are looked at closely."""
 
-WORTH_A_LOOK = 0.95
-"""The correlation of sketches below which no copy is looked for: of copies it is far higher."""
+UNSEEN, UNLIKE, ALIKE = 0.001, 0.9, 0.98
+"""The share of noised copies that are looked at closely no longer, because the correlation of their
+sketches is too low, and bounds of that correlation."""
 
 MOST_NOISE = 0.9
 """The share of a difference that may be called noise."""
@@ -57,22 +58,25 @@ ASKED = 5000
 
 
 class Comparison(NamedTuple):
-    """A way of copying: as it is, or `flipped`.
-
-    `share` of the training records may be accused by it, wrongly. A record whose correlation is
-    less than `least` is not looked for.
-    """
+    """A way of copying: as it is, or `flipped`. `share` of the training records may be accused by
+    it, wrongly."""
 
     flipped: bool
     share: float
-    least: float
 
 
 class Known(NamedTuple):
-    """Records to compare with: uint8 (N, C, H, W), and their sketches."""
+    """Records to compare with: uint8 (N, C, H, W), their sketches, and the correlation with one of
+    these from which on the record is worth a close look."""
 
     images: Tensor
     sketches: Neighbours
+    worth: float
+
+    @classmethod
+    def of(cls, images: Tensor, worth: float) -> Known:
+        """The records and their sketches."""
+        return cls(images, Neighbours(sketches(images)), worth)
 
 
 class Seen(NamedTuple):
@@ -83,18 +87,25 @@ class Seen(NamedTuple):
 
 
 class Framed(NamedTuple):
-    """Records to find what was cut out of: uint8 (N, C, H, W), the frames of their crops, one crop
-    of all after the other, and how those look."""
+    """Records to find what was cut out of: uint8 (N, C, H, W), the frames of them and their crops,
+    which record each is of, and how those look."""
 
     images: Tensor
     frames: Frames
+    rows: Tensor
     looks: Neighbours
 
     @classmethod
     def of(cls, images: Tensor) -> Framed:
         """The records in their frames."""
-        frames = framed_crops(images)
-        return cls(images, frames, Neighbours(frames.looks))
+        frames, rows = framed_crops(images)
+        return cls(images, frames, rows, Neighbours(frames.looks))
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Where the frames of records, and of their crops or those again, are, (M, 2)."""
+        count = len(self.images)
+        last = torch.arange(count).scatter_(0, self.rows, torch.arange(len(self.rows)))
+        return torch.stack([rows, last[rows]], dim=1)
 
 
 class Found(NamedTuple):
@@ -106,28 +117,30 @@ class Found(NamedTuple):
     likeness: Tensor
 
 
-# The nearest as it is, every sample has.
-COMPARISONS = (Comparison(False, 0.002, -1), Comparison(True, 0.001, WORTH_A_LOOK))
+COMPARISONS = (Comparison(False, 0.002), Comparison(True, 0.001))
 
 
 @dataclass(frozen=True)
 class ImageMemory:
-    """Stored records (N, C, H, W), a limit a comparison, and that of what was cut out."""
+    """Stored records (N, C, H, W), the correlation that is worth a close look, a limit a comparison,
+    and that of what was cut out."""
 
     stored: Tensor
+    worth: float
     limits: tuple[float, ...]
     cut_out: float
 
     @classmethod
     def of(cls, stored: Tensor) -> ImageMemory:
         """See `Memory.of`."""
-        return cls(stored, limits_of(stored), cut_out_limit_of(stored))
+        worth = worth_a_look(stored)
+        return cls(stored, worth, limits_of(Known.of(stored, worth)), cut_out_limit_of(stored))
 
     @classmethod
     def restored(cls, tensors: dict[str, Tensor], plain: dict[str, Any]) -> ImageMemory:
         """From what `tensors` and `plain` gave."""
         limits = tuple(plain["limits"])
-        return cls(tensors["stored"], limits, plain["cut_out"])
+        return cls(tensors["stored"], plain["worth"], limits, plain["cut_out"])
 
     def tensors(self) -> dict[str, Tensor]:
         """The arrays to be kept."""
@@ -135,7 +148,7 @@ class ImageMemory:
 
     def plain(self) -> dict[str, Any]:
         """The plain data to be kept."""
-        return {"limits": list(self.limits), "cut_out": self.cut_out}
+        return {"worth": self.worth, "limits": list(self.limits), "cut_out": self.cut_out}
 
     def nearest(self, stored: Tensor) -> Nearest:
         """See `Memory.nearest`."""
@@ -154,7 +167,7 @@ class ImageMemory:
     @functools.cached_property
     def known(self) -> Known:
         """The records and their sketches."""
-        return Known(self.stored, Neighbours(sketches(self.stored)))
+        return Known.of(self.stored, self.worth)
 
     @functools.cached_property
     def framed(self) -> Framed:
@@ -166,17 +179,22 @@ class ImageMemory:
         return []
 
 
-def limits_of(stored: Tensor) -> tuple[float, ...]:
+def worth_a_look(stored: Tensor) -> float:
+    """The correlation that hardly any noised copy of a training record is below."""
+    noised = sketches(_noised(stored[_asked(stored)]))
+    _, correlation = Neighbours(sketches(stored)).most_alike(noised)
+    return min(max(correlation.quantile(UNSEEN).item(), UNLIKE), ALIKE)
+
+
+def limits_of(known: Known) -> tuple[float, ...]:
     """The likeness of a copy by each comparison: a share of the training records is more alike.
 
     That by the first is lowered until it catches most noised copies of training records, as long
     as no more than `MOST_ACCUSED` of the records are accused.
     """
-    asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
-    known = Known(stored, Neighbours(sketches(stored)))
-    samples, noisy = (
-        Seen(each, sketches(each)) for each in (stored[asked], _noised(stored[asked]))
-    )
+    asked = _asked(known.images)
+    records = known.images[asked]
+    samples, noisy = (Seen(each, sketches(each)) for each in (records, _noised(records)))
     different = [_different(samples, asked, known, comparison) for comparison in COMPARISONS]
     limits = [
         likeness.quantile(1 - comparison.share).item()
@@ -190,11 +208,16 @@ def limits_of(stored: Tensor) -> tuple[float, ...]:
 
 def cut_out_limit_of(stored: Tensor) -> float:
     """The likeness of what was cut out: a share of the training records is more like another."""
-    asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
+    asked = _asked(stored)
     likeness = best_cut_out(stored[asked], Framed.of(stored), own=asked).likeness
     different = likeness[likeness < CUT_OUT_HIGHEST]
     quantile = different.quantile(1 - CUT_OUT_SHARE).item() if len(different) else CUT_OUT_HIGHEST
     return min(max(quantile, CUT_OUT_LOWEST), CUT_OUT_HIGHEST)
+
+
+def _asked(stored: Tensor) -> Tensor:
+    """The rows of the records that limits are set by."""
+    return torch.arange(0, len(stored), -(-len(stored) // ASKED))
 
 
 def _different(samples: Seen, asked: Tensor, known: Known, comparison: Comparison) -> Tensor:
@@ -211,15 +234,16 @@ def _noised(stored: Tensor) -> Tensor:
 
 
 def best(samples: Seen, known: Known, comparison: Comparison, own: Tensor | None = None) -> Found:
-    """What each sample is most like, by that comparison; what is not `WORTH_A_LOOK` is not alike.
+    """What each sample is most like, by that comparison: flipped, only what is worth a look.
 
     `own` are the rows of the samples among the records, which they are not compared with.
     """
     seen = mirrored(samples.sketches) if comparison.flipped else samples.sketches
     others = None if own is None else own[:, None]
-    rows, correlation = known.sketches.most_alike(seen, comparison.least, others)
+    least = known.worth if comparison.flipped else -1
+    rows, correlation = known.sketches.most_alike(seen, least, others)
     likeness = torch.zeros(len(seen), dtype=torch.float64)
-    close = torch.nonzero(correlation >= WORTH_A_LOOK).flatten()
+    close = torch.nonzero(correlation >= known.worth).flatten()
     for part in torch.split(close, AT_ONCE):
         images = samples.images[part]
         images = images.flip(-1) if comparison.flipped else images
@@ -232,11 +256,10 @@ def best_cut_out(samples: Tensor, known: Framed, own: Tensor | None = None) -> F
 
     `own` are the rows of the samples among the records, which they are not compared with.
     """
-    frames, sizes, count = frames_of(samples), samples.shape[2:], len(known.images)
-    crops = torch.arange(0, len(known.frames.looks), count)
-    others = None if own is None else own[:, None] + crops
+    frames, sizes = frames_of(samples), samples.shape[2:]
+    others = None if own is None else known.places(own)
     places, correlation = known.looks.most_alike(frames.looks, WORTH_REGISTERING, others)
-    windows, rows = guessed(frames, known.frames.take(places), sizes), places % count
+    windows, rows = guessed(frames, known.frames.take(places), sizes), known.rows[places]
     is_worth = (correlation >= WORTH_REGISTERING) & is_crop(windows, sizes, rough=True)
     worth = torch.nonzero(is_worth).flatten()
     likeness = torch.zeros(len(samples))

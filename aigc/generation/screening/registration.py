@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from aigc.generation.screening.frames import Frames
 from aigc.generation.screening.frequencies import grey
 
-AT_ONCE = 32
+AT_ONCE = 128
 """Pairs looked at together, always as many: the last bit may depend on how many they are."""
 
 STEPS = 3
