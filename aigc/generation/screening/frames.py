@@ -65,7 +65,7 @@ def framed_crops(images: Tensor) -> tuple[Frames, Tensor]:
     none.
     """
     whole, rows = frames_of(images), torch.arange(len(images))
-    if 4 * CUT > min(images.shape[2:]):
+    if min(images.shape[2:]) < 4 * CUT:
         return whole, rows
     crops = frames_of(cropped(images, CUT)).within(CUT, images.shape[2:])
     others = torch.nonzero((whole.looks * crops.looks).sum(dim=1) < SAME).flatten()

@@ -122,8 +122,8 @@ COMPARISONS = (Comparison(False, 0.002), Comparison(True, 0.001))
 
 @dataclass(frozen=True)
 class ImageMemory:
-    """Stored records (N, C, H, W), the correlation that is worth a close look, a limit a comparison,
-    and that of what was cut out."""
+    """Stored records (N, C, H, W), the correlation from which on a record is worth a close look, a
+    limit a comparison, and that of what was cut out."""
 
     stored: Tensor
     worth: float
