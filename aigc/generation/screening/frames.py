@@ -117,7 +117,7 @@ def _placed(masses: Tensor) -> tuple[Tensor, Tensor]:
     deviation, (N, 1) both."""
     places = _places(masses.shape[1])
     moments = masses @ torch.stack([torch.ones_like(places), places, places.square()], dim=1)
-    whole, first, second = moments.split(1, dim=1)
+    whole, first, second = torch.split(moments, 1, dim=1)
     whole = whole.clamp(min=1)
     centre = first / whole
     # Of a single bright line there is no spread.
