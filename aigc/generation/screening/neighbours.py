@@ -24,8 +24,8 @@ FEWEST, MOST, PRODUCTS = 64, 1024, 2**23
 MULTIPLE = 32
 """Of numbers of 16 bits, columns are multiplied by so many at once."""
 
-GROUPS = 512
-"""Looks are in so many groups, of each of which only the nearest is compared at first."""
+GROUP = 32
+"""Looks are in groups of so many, of each of which only the nearest is compared at first."""
 
 NOWHERE = 3
 """Farther than two looks can be apart."""
@@ -84,7 +84,7 @@ class Neighbours:
         slack = 1 + 2 * torch.finfo(self._type).eps
         # Numbers that are not negative have the order of their bits, which are compared sooner;
         # those below 0, by their error alone, are less than all others.
-        bits = apart.view(_BITS[self._type]).view(-1, GROUPS, len(asked))
+        bits = apart.view(_BITS[self._type]).view(GROUP, -1, len(asked))
         least_bits = bits.amin(dim=0)
         nearest = least_bits.amin(dim=0).view(self._type).float().clamp_(min=0)
         most = nearest.add(error, alpha=2).mul_(slack).to(self._type).view(bits.dtype)
@@ -93,7 +93,7 @@ class Neighbours:
         most = torch.where(is_near, most, torch.iinfo(bits.dtype).min)
         group, one = _where(least_bits, most)
         place, found = _where(bits[:, group, one], most[one])
-        one, other = one[found], place * GROUPS + group[found]
+        one, other = one[found], place * bits.shape[1] + group[found]
         order = np.argsort(one, kind="stable")
         return one[order], other[order]
 
@@ -108,7 +108,7 @@ class Neighbours:
 
     def _rows_of(self, looks: Tensor) -> Tensor:
         """What is multiplied with what stands beside 1, to give 1 less the products."""
-        missing = looks.new_zeros(-len(looks) % GROUPS, looks.shape[1])
+        missing = looks.new_zeros(-len(looks) % GROUP, looks.shape[1])
         return torch.cat([self._beside(looks, 1), self._beside(missing, NOWHERE)])
 
     def _beside(self, looks: Tensor, number: float) -> Tensor:
