@@ -1,10 +1,10 @@
 """Training images, and which samples copy one of them: as it is, flipped, noised or cropped.
 
-A sample is compared with all of them by the correlation of the lowest 8 × 8 frequencies, as it
-is and flipped. The best of each comparison is then looked at closely: what is left of the sample
-when the record is taken away, at the lowest 16 × 16 frequencies, less what noise of the strength
-at the higher ones would leave there. So a noised copy is told from another stroke of the same
-shape, whose difference is all at low frequencies.
+A sample is compared with all of them by the correlation of the lowest 8 × 8 frequencies, without
+regard to which side is left. The most alike is then looked at closely, as it is and flipped: what
+is left of the sample when the record is taken away, at the lowest 16 × 16 frequencies, less what
+noise of the strength at the higher ones would leave there. So a noised copy is told from another
+stroke of the same shape, whose difference is all at low frequencies.
 
 What was cropped or moved is looked for by the correlation of frames; then the best record's
 window that shows most of the sample is found, and compared with the sample pixel by pixel.
@@ -15,7 +15,6 @@ From when on that is a copy is learned from the training records, each compared 
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,8 +40,9 @@ sketches is too low, and bounds of that correlation."""
 MOST_NOISE = 0.9
 """The share of a difference that may be called noise."""
 
-LOWEST, HIGHEST = 0.9, 0.999
-"""Bounds of the limits: what is less alike is no copy, what is more alike always is one."""
+SHARE, LOWEST, HIGHEST = 0.002, 0.9, 0.999
+"""The share of the records that may be accused, wrongly, and bounds of the limit: what is less
+alike is no copy, what is more alike always is one."""
 
 WORTH_REGISTERING = 0.985
 """The correlation of frames below which no window is looked for: that of copies is higher."""
@@ -57,14 +57,6 @@ ASKED = 5000
 """Training records by which the limits are set."""
 
 
-class Comparison(NamedTuple):
-    """A way of copying: as it is, or `flipped`. `share` of the training records may be accused by
-    it, wrongly."""
-
-    flipped: bool
-    share: float
-
-
 class Known(NamedTuple):
     """Records to compare with: uint8 (N, C, H, W), their sketches, and the correlation with one of
     these from which on the record is worth a close look."""
@@ -77,13 +69,6 @@ class Known(NamedTuple):
     def of(cls, images: Tensor, worth: float) -> Known:
         """The records and their sketches."""
         return cls(images, Neighbours(sketches(images)), worth)
-
-
-class Seen(NamedTuple):
-    """Samples that are compared: uint8 (N, C, H, W), and their sketches float32 (N, 63)."""
-
-    images: Tensor
-    sketches: Tensor
 
 
 class Framed(NamedTuple):
@@ -117,30 +102,26 @@ class Found(NamedTuple):
     likeness: Tensor
 
 
-COMPARISONS = (Comparison(False, 0.002), Comparison(True, 0.001))
-
-
 @dataclass(frozen=True)
 class ImageMemory:
-    """Stored records (N, C, H, W), the correlation from which on a record is worth a close look, a
-    limit a comparison, and that of what was cut out."""
+    """Stored records (N, C, H, W), the correlation from which on a record is worth a close look,
+    and the likeness of a copy, and of what was cut out."""
 
     stored: Tensor
     worth: float
-    limits: tuple[float, ...]
+    limit: float
     cut_out: float
 
     @classmethod
     def of(cls, stored: Tensor) -> ImageMemory:
         """See `Memory.of`."""
         worth = worth_a_look(stored)
-        return cls(stored, worth, limits_of(Known.of(stored, worth)), cut_out_limit_of(stored))
+        return cls(stored, worth, limit_of(Known.of(stored, worth)), cut_out_limit_of(stored))
 
     @classmethod
     def restored(cls, tensors: dict[str, Tensor], plain: dict[str, Any]) -> ImageMemory:
         """From what `tensors` and `plain` gave."""
-        limits = tuple(plain["limits"])
-        return cls(tensors["stored"], plain["worth"], limits, plain["cut_out"])
+        return cls(tensors["stored"], plain["worth"], plain["limit"], plain["cut_out"])
 
     def tensors(self) -> dict[str, Tensor]:
         """The arrays to be kept."""
@@ -148,21 +129,17 @@ class ImageMemory:
 
     def plain(self) -> dict[str, Any]:
         """The plain data to be kept."""
-        return {"worth": self.worth, "limits": list(self.limits), "cut_out": self.cut_out}
+        return {"worth": self.worth, "limit": self.limit, "cut_out": self.cut_out}
 
     def nearest(self, stored: Tensor) -> Nearest:
         """See `Memory.nearest`."""
-        samples = Seen(stored, sketches(stored))
-        found = [best(samples, self.known, comparison) for comparison in COMPARISONS]
-        found.append(best_cut_out(stored, self.framed))
-        index, correlation, _ = found[0]
-        copied = torch.zeros(len(stored), dtype=torch.bool)
-        for each, limit in zip(found, (*self.limits, self.cut_out), strict=True):
-            is_new = (each.likeness >= limit) & ~copied
-            index = torch.where(is_new, each.rows, index)
-            correlation = torch.where(is_new, each.correlation, correlation)
-            copied |= is_new
-        return Nearest(index, (1 - correlation).clamp(min=0).float(), copied)
+        found, cut_out = best(stored, self.known), best_cut_out(stored, self.framed)
+        is_copy = found.likeness >= self.limit
+        is_cut_out = (cut_out.likeness >= self.cut_out) & ~is_copy
+        index = torch.where(is_cut_out, cut_out.rows, found.rows)
+        correlation = torch.where(is_cut_out, cut_out.correlation, found.correlation)
+        distance = (1 - correlation).clamp(min=0).float()
+        return Nearest(index, distance, is_copy | is_cut_out)
 
     @functools.cached_property
     def known(self) -> Known:
@@ -186,24 +163,23 @@ def worth_a_look(stored: Tensor) -> float:
     return min(max(correlation.quantile(UNSEEN).item(), UNLIKE), ALIKE)
 
 
-def limits_of(known: Known) -> tuple[float, ...]:
-    """The likeness of a copy by each comparison: a share of the training records is more alike.
+def limit_of(known: Known) -> float:
+    """The likeness of a copy: a share of the training records is more like another.
 
-    That by the first is lowered until it catches most noised copies of training records, as long
-    as no more than `MOST_ACCUSED` of the records are accused.
+    It is lowered until it catches most noised copies of training records, as long as no more than
+    `MOST_ACCUSED` of the records are accused.
     """
     asked = _asked(known.images)
     records = known.images[asked]
-    samples, noisy = (Seen(each, sketches(each)) for each in (records, _noised(records)))
-    different = [_different(samples, asked, known, comparison) for comparison in COMPARISONS]
-    limits = [
-        likeness.quantile(1 - comparison.share).item()
-        for likeness, comparison in zip(different, COMPARISONS, strict=True)
-    ]
-    planted = best(noisy, known, COMPARISONS[0]).likeness
-    lowered = max(planted.quantile(MISSED).item(), different[0].quantile(1 - MOST_ACCUSED).item())
-    limits[0] = min(limits[0], lowered)
-    return tuple(min(max(limit, LOWEST), HIGHEST) for limit in limits)
+    likeness = best(records, known, own=asked).likeness
+    # Those that are equal to others do not count.
+    different = likeness[likeness < HIGHEST]
+    if not len(different):
+        return HIGHEST
+    planted = best(_noised(records), known).likeness
+    lowered = max(planted.quantile(MISSED).item(), different.quantile(1 - MOST_ACCUSED).item())
+    limit = min(different.quantile(1 - SHARE).item(), lowered)
+    return min(max(limit, LOWEST), HIGHEST)
 
 
 def cut_out_limit_of(stored: Tensor) -> float:
@@ -220,34 +196,24 @@ def _asked(stored: Tensor) -> Tensor:
     return torch.arange(0, len(stored), -(-len(stored) // ASKED))
 
 
-def _different(samples: Seen, asked: Tensor, known: Known, comparison: Comparison) -> Tensor:
-    """How alike records are to the others. Those that are equal to others do not count."""
-    likeness = best(samples, known, comparison, own=asked).likeness
-    different = likeness[likeness < HIGHEST]
-    return different if len(different) else likeness.new_full((1,), HIGHEST)
-
-
 def _noised(stored: Tensor) -> Tensor:
     """With normal noise of a tenth of the range, always the same."""
     noise = 25.5 * torch.randn(stored.shape, generator=generator("noised copies"))
     return (stored + noise).round().clamp(0, 255).to(torch.uint8)
 
 
-def best(samples: Seen, known: Known, comparison: Comparison, own: Tensor | None = None) -> Found:
-    """What each sample is most like, by that comparison: flipped, only what is worth a look.
+def best(samples: Tensor, known: Known, own: Tensor | None = None) -> Found:
+    """What each sample is most like, as it is or flipped.
 
     `own` are the rows of the samples among the records, which they are not compared with.
     """
-    seen = mirrored(samples.sketches) if comparison.flipped else samples.sketches
     others = None if own is None else own[:, None]
-    least = known.worth if comparison.flipped else -1
-    rows, correlation = known.sketches.most_alike(seen, least, others)
-    likeness = torch.zeros(len(seen), dtype=torch.float64)
-    close = torch.nonzero(correlation >= known.worth).flatten()
-    for part in torch.split(close, AT_ONCE):
-        images = samples.images[part]
-        images = images.flip(-1) if comparison.flipped else images
-        likeness[part] = likenesses(images, known.images[rows[part]])
+    rows, correlation = known.sketches.most_alike(sketches(samples), own=others)
+    likeness = torch.zeros(len(samples), dtype=torch.float64)
+    for part in torch.split(torch.nonzero(correlation >= known.worth).flatten(), AT_ONCE):
+        images, records = samples[part], known.images[rows[part]]
+        both = likenesses(images, records), likenesses(images.flip(-1), records)
+        likeness[part] = torch.maximum(*both)
     return Found(rows, correlation, likeness)
 
 
@@ -270,18 +236,14 @@ def best_cut_out(samples: Tensor, known: Framed, own: Tensor | None = None) -> F
 def sketches(images: Tensor) -> Tensor:
     """The lowest frequencies but the constant of images (N, C, H, W), of norm 1, float32 (N, 63).
 
-    Of an image of one colour there are none: all are 0.
+    An image and its mirror image have the same. Of an image of one colour there are none: all are
+    0.
     """
     side = min(SKETCH, close_side(*images.shape[2:]))
-    low = (frequencies(images, side) * _weights(*images.shape[2:], side)).flatten(1)[:, 1:]
-    return normalize(low, dim=1).float()
-
-
-def mirrored(sketches: Tensor) -> Tensor:
-    """The sketches of images whose left and right are exchanged: odd frequencies change sign."""
-    side = math.isqrt(sketches.shape[1] + 1)
-    signs = 1 - 2 * (torch.arange(1, side * side) % side % 2)
-    return sketches * signs
+    low = frequencies(images, side) * _weights(*images.shape[2:], side)
+    # Where left and right are exchanged, odd frequencies change their signs.
+    low[:, :, 1::2].abs_()
+    return normalize(low.flatten(1)[:, 1:], dim=1).float()
 
 
 def likenesses(samples: Tensor, records: Tensor) -> Tensor:
