@@ -23,7 +23,6 @@ from harness import conclude, machine, median, table
 
 from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
-from aigc.data.shards import shard_of
 from aigc.data.verification import verify
 from aigc.generation.plan import BATCH, GENERATED, ModelReference, Plan, Screening
 from aigc.generation.sampling import shard_table
@@ -34,7 +33,7 @@ from aigc.models.artifact import save_model
 from aigc.models.vae import VAEConfig
 from cluster.candidates import MemoryRequest, ModelAt, remember
 from cluster.code import code_digest
-from cluster.commits import commit_table
+from cluster.commits import commit_shard
 from cluster.generation import Generation, publish_checked
 from cluster.local import LocalRay
 from cluster.places import Here, Place
@@ -105,8 +104,7 @@ def unlabelled_shard(generation: Generation, number: int) -> None:
     run, plan = generation.run, generation.plan
     model = ModelAt(run.model, plan.model.digest, use_gpu=False).load()
     made = shard_table(model, plan, plan.samples(number))
-    commit_table(made, run.attempts, run.candidates / f"{number}.parquet")
-    shard_of(run.candidates, f"{number}.parquet", GENERATED)
+    commit_shard(made, run.attempts, run.candidates, f"{number}.parquet", GENERATED)
 
 
 def seconds(work: Callable[[], object]) -> float:
