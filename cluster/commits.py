@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
 
 from aigc.data.files import fsync, unwritable
-from aigc.data.shards import write_parquet
+from aigc.data.footers import PARQUET
+from aigc.data.manifest import Shard
+from aigc.data.shards import shard_of, write_parquet
 
 
 @contextmanager
 def attempt_in(attempts: Path) -> Iterator[Path]:
-    """A folder of one attempt's own, which is gone after the block."""
-    folder = attempts / secrets.token_hex(8)
+    """The path of a file of one attempt's own, which is gone after the block."""
+    file = attempts / f"{secrets.token_hex(8)}{PARQUET}"
     try:
-        folder.mkdir(parents=True)
-        yield folder
+        attempts.mkdir(parents=True, exist_ok=True)
+        yield file
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise unwritable(file, error) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
 
 
 def is_committed(file: Path, is_whole: Callable[[], bool]) -> bool:
@@ -49,14 +52,28 @@ def is_committed(file: Path, is_whole: Callable[[], bool]) -> bool:
 def commit_table(table: pa.Table, attempts: Path, committed: Path) -> None:
     """Write a table as a shard's file in an attempt of its own, and give it its name once it is on
     the disk, unless another attempt's file has it already. Raises WorkspaceUnwritable."""
-    with attempt_in(attempts) as folder:
-        write_parquet(table, folder / committed.name)
-        fsync(folder / committed.name)
-        commit(folder / committed.name, committed)
+    with attempt_in(attempts) as finished:
+        write_parquet(table, finished)
+        fsync(finished)
+        commit(finished, committed)
 
 
-def commit(finished: Path, committed: Path) -> None:
-    """Give a finished file its name, unless another attempt's file has it already.
+def commit_shard(table: pa.Table, attempts: Path, folder: Path, path: str, split: str) -> Shard:
+    """Commit a table as the shard `folder/path`; the manifest's entry of that shard, whoever's it
+    is. Raises WorkspaceUnwritable."""
+    with attempt_in(attempts) as finished:
+        write_parquet(table, finished)
+        # It is hashed while the disk works.
+        with ThreadPoolExecutor(1) as beside:
+            on_disk = beside.submit(fsync, finished)
+            shard = shard_of(attempts, finished.name, split)
+            on_disk.result()
+        is_first = commit(finished, folder / path)
+    return shard.model_copy(update={"path": path}) if is_first else shard_of(folder, path, split)
+
+
+def commit(finished: Path, committed: Path) -> bool:
+    """Give a finished file its name; False if another attempt's file has it already.
 
     Raises WorkspaceUnwritable.
     """
@@ -65,6 +82,7 @@ def commit(finished: Path, committed: Path) -> None:
         os.link(finished, committed)
         fsync(committed.parent)
     except FileExistsError:
-        return
+        return False
     except OSError as error:
         raise unwritable(committed, error) from error
+    return True

@@ -30,7 +30,7 @@ from aigc.generation.sampling import shard_table
 from aigc.modalities import modality
 from cluster.candidates import Candidates, Chosen, ModelAt, Screened
 from cluster.code import require_same_code
-from cluster.commits import commit, commit_table, is_committed
+from cluster.commits import commit, commit_shard, is_committed
 from cluster.locks import exclusive
 from cluster.logs import logged
 from cluster.places import Mapper
@@ -77,15 +77,21 @@ def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
     WorkspaceUnwritable.
     """
     require_same_code(request.plan.code)
-    path = request.plan.path(request.number)
-    committed = request.target / path
-    if not is_committed(committed, lambda: _is_whole(request.target, path, request)):
-        if file := request.chosen and request.chosen.file():
-            commit(file, committed)
-        else:
-            commit_table(request.table(), request.attempts, committed)
-        log.info("made %s of %d samples", path, request.count)
-    return request.number, shard_of(request.target, path, GENERATED)
+    return request.number, _committed(request, request.plan.path(request.number))
+
+
+def _committed(request: ShardRequest, path: str) -> Shard:
+    """The shard, made and committed unless it is."""
+    target = request.target
+    if is_committed(target / path, lambda: _is_whole(target, path, request)):
+        return shard_of(target, path, GENERATED)
+    if file := request.chosen and request.chosen.file():
+        commit(file, target / path)
+        shard = shard_of(target, path, GENERATED)
+    else:
+        shard = commit_shard(request.table(), request.attempts, target, path, GENERATED)
+    log.info("made %s of %d samples", path, request.count)
+    return shard
 
 
 def _is_whole(target: Path, path: str, request: ShardRequest) -> bool:

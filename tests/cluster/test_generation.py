@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from dataclasses import replace
@@ -13,9 +14,9 @@ import torch
 
 from aigc.data.catalog import Dataset, find, list_datasets, publish
 from aigc.data.manifest import MANIFEST, Shard
-from aigc.data.shards import table_of, write_shard
+from aigc.data.shards import shard_of, table_of, write_shard
 from aigc.data.verification import verify
-from aigc.errors import ArtifactCorrupt, DatasetNotFound
+from aigc.errors import ArtifactCorrupt, DatasetNotFound, WorkspaceUnwritable
 from aigc.generation.plan import ModelReference, Plan
 from aigc.layout import Layout
 from aigc.models import build
@@ -23,7 +24,7 @@ from aigc.models.artifact import save_model
 from aigc.models.gan import GANConfig
 from cluster.candidates import ModelAt
 from cluster.code import code_digest
-from cluster.commits import commit
+from cluster.commits import commit, commit_shard
 from cluster.errors import CodeDiffers
 from cluster.generation import (
     QUARANTINED,
@@ -39,6 +40,7 @@ from cluster.resources import Resources
 from cluster.workspace import Workspace
 
 LAYOUT = Layout(modality="image", shape=(1, 8, 8), labels=tuple("0123456789"))
+PLAIN = Layout(modality="image", shape=(1, 8, 8))
 CONFIG = GANConfig(latent_size=8, width=8)
 
 
@@ -121,6 +123,31 @@ def test_a_late_attempt_never_replaces_what_was_committed(tmp_path: Path) -> Non
     commit(late, committed)
 
     assert committed.read_text() == "first"
+
+
+def test_a_late_attempt_reports_the_shard_that_stands(tmp_path: Path) -> None:
+    first, late = (
+        table_of(torch.full((n, 1, 8, 8), 7, dtype=torch.uint8), None, PLAIN) for n in (3, 2)
+    )
+    where = tmp_path / "attempts", tmp_path, "shards/x.parquet", "generated"
+    stands = commit_shard(first, *where)
+
+    assert stands == shard_of(*where[1:])
+    assert commit_shard(late, *where) == stands
+    assert files(where[0]) == []
+
+
+def test_what_the_disk_refuses_is_not_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("cluster.commits.fsync", refuse)
+    table = table_of(torch.zeros((3, 1, 8, 8), dtype=torch.uint8), None, PLAIN)
+    with pytest.raises(WorkspaceUnwritable, match="No space left"):
+        commit_shard(table, tmp_path / "attempts", tmp_path, "shards/x.parquet", "generated")
+    assert files(tmp_path) == []
 
 
 def test_the_same_plan_gives_the_same_bytes(generation: Generation, tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ from safetensors.torch import load_file
 
 from aigc.data.batches import Batch
 from aigc.data.importers import import_dataset
+from aigc.data.manifest import Shard
 from aigc.training.loop import Meter, _Steps
 from aigc.training.world import World
-from cluster.commits import commit_table
+from cluster.commits import commit_shard
 from cluster.errors import WorkerLost
 from cluster.local import LocalRay
 from cluster.places import Here, Input, Output, Worker
@@ -210,15 +211,15 @@ class KillingNight(LocalRay):
     ) -> Iterator[Output]:
         killed = self._scratch.parent / "killed"
 
-        def die_once(*arguments: Any) -> None:
+        def die_once(*arguments: Any) -> Shard:
             if not killed.exists():
                 killed.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            commit_table(*arguments)
+            return commit_shard(*arguments)
 
         def run(given: Input) -> Output:
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr("cluster.generation.commit_table", die_once)
+                patched.setattr("cluster.generation.commit_shard", die_once)
                 return function(given)
 
         return super().map(run, inputs, resources)
