@@ -35,7 +35,7 @@ def finished(table: pa.Table, plan: Plan) -> pa.Table:
     Raises Unlabelled: without a label nothing is published.
     """
     files = itertools.chain.from_iterable(labelled(*_records(table, plan)))
-    hashes = [hashlib.sha256(file.data).digest() for file in files]
+    hashes = [hashlib.sha256(file).digest() for file in files]
     whole = label_table(table.append_column(MEDIA, pa.array(hashes, MEDIA.type)), label(plan))
     table_label(whole)
     return whole

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from aigc.generation.labels.label import Label
 from aigc.generation.png_files import encode_all
 from aigc.layout import Layout
 from aigc.modalities.image_files import Pixels
+from aigc.seeding import Integers
 
 Encode = Callable[[Pixels], Iterator[Rows]]
 
@@ -40,7 +40,7 @@ def media_files(
     for files in labelled(stored, layout, label, samples):
         for file in files:
             suffix, _ = FORMATS[layout.modality]
-            yield MediaFile(file.tobytes(), suffix, hashlib.sha256(file.data).hexdigest())
+            yield MediaFile(file.tobytes(), suffix, hashlib.sha256(file).hexdigest())
 
 
 def labelled(
@@ -62,15 +62,15 @@ def labelled(
         )
     suffix, encode = FORMATS[layout.modality]
     carrier = CARRIERS[suffix]
-    own, done, is_understood = expressions(carrier, label, samples), 0, False
-    for files in _encoded(stored.numpy(), encode, samples):
-        mine = samples[done : done + len(files)]
-        expressed = rows_of([*itertools.islice(own, len(files))])
+    ids, done, is_understood = np.asarray(samples, np.int64), 0, False
+    for files in _encoded(stored.numpy(), encode, ids):
+        mine = ids[done : done + len(files)]
+        expressed = expressions(carrier, label, mine)
         contents = carrier.put(files, expressed)
         found = carrier.found(contents)
         first = found[0].tobytes()
-        is_understood = is_understood or carrier.understood(first) == label.of_sample(mine[0])
-        if not is_understood or found.tobytes() != expressed.tobytes():
+        is_understood = is_understood or carrier.understood(first) == label.of_sample(int(mine[0]))
+        if not (is_understood and np.array_equal(found, expressed)):
             pairs = zip(mine, found, expressed, strict=True)
             wrong = (sample for sample, *pair in pairs if not np.array_equal(*pair))
             sample = next(wrong, mine[0])
@@ -82,14 +82,14 @@ def labelled(
         done += len(files)
 
 
-def _encoded(records: Pixels, encode: Encode, samples: Sequence[int]) -> Iterator[Rows]:
+def _encoded(records: Pixels, encode: Encode, samples: Integers) -> Iterator[Rows]:
     """The files of the records, without labels; at once only those whose ids have as many digits.
 
     Raises ValueError unless each record has an id.
     """
     if len(records) != len(samples):
         raise ValueError(f"{len(records)} records cannot have {len(samples)} ids")
-    digits = np.searchsorted(10 ** np.arange(1, 19), np.asarray(samples, np.int64), side="right")
+    digits = np.searchsorted(10 ** np.arange(1, 19), samples, side="right")
     start = 0
     while start < len(digits):
         alike = digits[start : start + AT_ONCE]

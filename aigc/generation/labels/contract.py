@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from aigc.generation.byte_rows import Rows, rows_of
+import numpy as np
+
+from aigc.generation.byte_rows import Rows, beside, rows_of
 from aigc.generation.labels.label import Label
+from aigc.seeding import Integers
 
 
 class Carrier(Protocol):
@@ -43,13 +45,15 @@ class Carrier(Protocol):
         ...
 
 
-def expressions(carrier: Carrier, label: Label, samples: Sequence[int]) -> Iterator[bytes]:
-    """What says the label of each sample of the dataset that has the `label`.
+def expressions(carrier: Carrier, label: Label, samples: Integers) -> Rows:
+    """What says the label of each sample (N,) of the dataset that has the `label`; their ids have
+    equally many digits.
 
     They are made of one, in which the id is exchanged: digits mean themselves in every format.
     """
     whole, first = carrier.expressed(label), carrier.expressed(label.of_sample(0))
     # The dataset's expression goes on with what closes its id, a sample's with a slash.
     place = next(place for place, byte in enumerate(whole) if byte != first[place])
-    before, after = whole[:place], whole[place:]
-    return (b"%b/%d%b" % (before, sample, after) for sample in samples)
+    powers = 10 ** np.arange(len(str(samples[0])))[::-1]
+    digits = samples[:, None] // powers % 10 + ord("0")
+    return beside(whole[:place] + b"/", digits.astype(np.uint8), whole[place:])
