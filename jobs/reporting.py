@@ -180,8 +180,8 @@ def _funnel(plan: Plan, screened: Screened) -> Funnel:
         wanted=plan.count,
         made=selection.made,
         rejected=selection.reasons,
-        replaced=sum(attempt > 0 for attempt in selection.accepted.values()),
-        accepted=len(selection.accepted),
+        replaced=int((selection.attempts > 0).sum()),
+        accepted=selection.accepted,
         budget=screening.budget if screening else 0,
     )
 
