@@ -45,11 +45,14 @@ class _Prints:
 
     def first_equal(self) -> Rows:
         """For each row the first one that is wholly the same, (N,)."""
-        each = self.fingerprints.view(np.uint8).reshape(-1, 8)
-        whole = np.ascontiguousarray(np.concatenate([each, self.thumbnails], axis=1))
+        _, place, counts = np.unique(self.fingerprints, return_inverse=True, return_counts=True)
+        # Of most samples nobody has the fingerprint: only the others are compared as a whole.
+        some = np.flatnonzero(counts[place] > 1)
+        whole = np.concatenate([place[some, None].view(np.uint8), self.thumbnails[some]], axis=1)
         names = whole.view(np.dtype((np.void, whole.shape[1]))).reshape(-1)
         _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
-        equal: Rows = first[inverse.reshape(-1)]
+        equal = np.arange(len(place))
+        equal[some] = some[first[inverse.reshape(-1)]]
         return equal
 
 
@@ -69,18 +72,22 @@ class _Index:
 
     def own_pairs(self) -> Iterator[tuple[Rows, Rows]]:
         """Rows of these and earlier ones of these that are near, some of them more than once."""
-        for one, other in self._sought(self.prints):
+        for one, other in self._sought(self.prints, only_before=True):
             later = np.flatnonzero(other < one)
             one, other = one[later], other[later]
             near = self._near(self.prints, one, other)
             yield one[near], other[near]
 
-    def _sought(self, asked: _Prints) -> Iterator[tuple[Rows, Rows]]:
-        """Rows of `asked` and rows of these that are to be compared."""
+    def _sought(self, asked: _Prints, only_before: bool = False) -> Iterator[tuple[Rows, Rows]]:
+        """Rows of `asked` and rows of these that are to be compared; of those that have a band in
+        common only the ones before it if they are asked for, `asked` being these."""
         for band, mask in itertools.product(range(BANDS), self._masks):
             order, starts = self._bands[band]
             key = _band(asked.fingerprints, band) ^ mask
-            for one, place in _expanded(starts[key], starts[key + 1]):
+            stops = starts[key + 1]
+            if only_before and not mask:
+                stops[order] = np.arange(len(order))
+            for one, place in _expanded(starts[key], stops):
                 yield one, order[place]
 
     def _near(self, asked: _Prints, one: Rows, other: Rows) -> Rows:
