@@ -63,9 +63,10 @@ def labelled(
     suffix, encode = FORMATS[layout.modality]
     carrier = CARRIERS[suffix]
     ids, done, is_understood = np.asarray(samples, np.int64), 0, False
+    own = expressions(carrier, label)
     for files in _encoded(stored.numpy(), encode, ids):
         mine = ids[done : done + len(files)]
-        expressed = expressions(carrier, label, mine)
+        expressed = own(mine)
         contents = carrier.put(files, expressed)
         found = carrier.found(contents)
         first = found[0].tobytes()

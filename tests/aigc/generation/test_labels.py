@@ -421,5 +421,5 @@ def test_the_expressions_of_many_samples_are_those_of_each(
 ) -> None:
     carrier = CARRIERS[suffix]
     each = [carrier.expressed(label.of_sample(sample)) for sample in samples]
-    found = expressions(carrier, label, np.array(samples, np.int64))
+    found = expressions(carrier, label)(np.array(samples, np.int64))
     assert [row.tobytes() for row in found] == each
