@@ -34,7 +34,7 @@ class MediaFile(NamedTuple):
 
 
 def media_files(
-    stored: Tensor, layout: Layout, label: Label, samples: Sequence[int]
+    stored: Tensor, layout: Layout, label: Label, samples: Sequence[int] | Integers
 ) -> Iterator[MediaFile]:
     """The file of each stored record (N, *shape), as `labelled` gives it. Raises Unlabelled."""
     for files in labelled(stored, layout, label, samples):
@@ -44,7 +44,7 @@ def media_files(
 
 
 def labelled(
-    stored: Tensor, layout: Layout, label: Label, samples: Sequence[int]
+    stored: Tensor, layout: Layout, label: Label, samples: Sequence[int] | Integers
 ) -> Iterator[Rows]:
     """The files of the stored records (N, *shape), in their order; those of one length that follow
     one another at once. The label of each is written and read back.
