@@ -213,7 +213,8 @@ class Candidates:
         return requests
 
     def _chosen(self, shard: int, selection: Selection) -> Chosen:
-        samples = np.array(self._plan.samples(shard))
+        planned = self._plan.samples(shard)
+        samples = np.arange(planned.start, planned.stop)
         candidates = np.stack([samples, selection.attempts[samples]], axis=1)
         candidates = candidates[candidates[:, 1] >= 0]
         files = (file for each in self._files.of(candidates) for file in each.files)
