@@ -123,8 +123,7 @@ class Chosen:
 
     def table(self) -> pa.Table:
         """The samples in their order, with what was found out about them."""
-        tables = (pq.read_table(file, page_checksum_verification=True) for file in self.files)
-        candidates = chosen_of(pa.concat_tables(tables))
+        candidates = chosen_of(pa.concat_tables(_read(file) for file in self.files))
         samples, made = (candidates.column(name).to_numpy() for name in (SAMPLE, ATTEMPT))
         at = np.searchsorted(self.candidates[:, 0], samples).clip(max=len(self.candidates) - 1)
         rows = np.flatnonzero(
@@ -189,7 +188,8 @@ class Candidates:
             for count in place.map(worker, requests, resources):
                 made += count
                 progress(made)
-            return Findings.joined([_findings(request.target) for request in requests])
+            columns = [FINGERPRINT, THUMBNAIL]
+            return Findings.joined([findings(_read(each.target, columns)) for each in requests])
 
         screening = self._plan.screening
         assert screening is not None, "only what is screened has candidates"
@@ -233,15 +233,16 @@ class Candidates:
         return looks(pa.Table.from_batches(batches)) if batches else None
 
 
-def _findings(file: Path) -> Findings:
-    with pq.ParquetFile(file) as candidates:
-        return findings(candidates.read([FINGERPRINT, THUMBNAIL]))
+def _read(file: Path, columns: list[str] | None = None) -> pa.Table:
+    """Candidates, whose checksums must hold; all columns, unless some are named."""
+    with pq.ParquetFile(file, page_checksum_verification=True) as candidates:
+        return candidates.read(columns)
 
 
 def _is_whole(file: Path, count: int) -> bool:
     """Whether a file of so many candidates is there and can be read."""
     try:
-        return len(pq.read_table(file, page_checksum_verification=True)) == count
+        return len(_read(file)) == count
     except (OSError, ValueError, pa.ArrowException):
         return False
 
