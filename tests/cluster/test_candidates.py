@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -166,14 +167,23 @@ def test_workers_that_are_killed_at_any_moment_leave_the_planned_samples(
     assert verify(dataset) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"x" * 100])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda whole: b"",
+        lambda whole: b"PAR1",
+        lambda whole: b"x" * 100,
+        lambda whole: whole[:300] + bytes([whole[300] ^ 1]) + whole[301:],
+    ],
+    ids=["empty", "begun", "another", "a bit"],
+)
 def test_candidates_that_a_crash_left_broken_are_made_again(
-    workspace: Workspace, content: bytes
+    workspace: Workspace, broken: Callable[[bytes], bytes]
 ) -> None:
     generation = planned(workspace, "night", Screening(budget=COUNT))
     whole = made(generation)
     (first, *_) = sorted(generation.run.candidates.rglob("*.parquet"))
-    first.write_bytes(content)
+    first.write_bytes(broken(first.read_bytes()))
     for shard in whole.manifest.shards:
         (whole.folder / shard.path).unlink()
     assert made(generation).manifest.shards == whole.manifest.shards

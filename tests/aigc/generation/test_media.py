@@ -75,6 +75,17 @@ def test_a_file_is_the_same_beside_others_as_alone(shape: tuple[int, ...]) -> No
         assert CARRIERS["png"].read(file.content) == DATASET.of_sample(sample)
 
 
+def test_the_files_of_today_are_those_of_tomorrow() -> None:
+    """Published datasets hold the hashes of files that are made again from their records."""
+    stored = torch.arange(2 * 784).mul(7).remainder(256).byte().view(2, 1, 28, 28)
+    files = media_files(stored, of_images(stored), DATASET, [1233, 7])
+
+    assert [file.sha256 for file in files] == [
+        "54ec8a75941009de58fed2543f768c774483e87b9cee64b075a98aef75102137",
+        "7a153a40ef78622197a5b14fab364cb99e54402fd2438016bba3044f83da38f7",
+    ]
+
+
 def test_more_files_than_are_made_at_once_are_those_of_their_records() -> None:
     stored = images(1, 2, 2)[:1].repeat(2 * AT_ONCE + 1, 1, 1, 1)
     stored[:, 0, 0, 0] = torch.arange(len(stored)) % 251
