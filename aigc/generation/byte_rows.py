@@ -44,6 +44,7 @@ def beside(*parts: bytes | Rows) -> Rows:
 def each(checksum: Callable[[Any], int], rows: Rows) -> Rows:
     """The checksum of each row, of 32 bits and the highest byte first, (N, 4); (1, 4) where all
     rows are the same."""
-    is_one = rows[0].tobytes() == rows[-1].tobytes() and bool((rows == rows[0]).all())
-    found = np.fromiter(map(checksum, rows[:1] if is_one else rows), ">u4")
+    if len(rows) > 1 and rows[0].tobytes() == rows[-1].tobytes() and (rows == rows[0]).all():
+        rows = rows[:1]
+    found = np.fromiter(map(checksum, rows), ">u4", len(rows))
     return found.view(np.uint8).reshape(-1, 4)
