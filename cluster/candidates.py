@@ -7,9 +7,9 @@ candidates/VERSION/01-00000.parquet     the second attempt at the first samples 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from aigc.generation.screening import REACHES, Memory
 from aigc.generation.selection import Findings, Looks, Selection, choose
 from aigc.models.artifact import load_model
 from aigc.models.contract import Model
+from aigc.seeding import Integers
 from aigc.training.tensors import require_whole
 from cluster.code import require_same_code
 from cluster.commits import commit_table, is_committed
@@ -83,7 +84,7 @@ class CandidatesRequest:
 
     plan: Plan
     attempt: int
-    samples: Sequence[int]
+    samples: Integers
     model: ModelAt
     memory: Path | None
     attempts: Path
@@ -100,7 +101,7 @@ def make_candidates(request: CandidatesRequest) -> int:
     if not is_committed(request.target, lambda: _is_whole(request.target, len(request.samples))):
         model = request.model.load()
         memory = _remembered(request.memory) if request.memory else None
-        table = shard_table(model, request.plan, request.samples, request.attempt)
+        table = shard_table(model, request.plan, request.samples.tolist(), request.attempt)
         table = finished(scored(table, request.plan.layout, memory), request.plan)
         commit_table(table, request.attempts, request.target)
     return len(request.samples)
@@ -108,44 +109,63 @@ def make_candidates(request: CandidatesRequest) -> int:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The samples of one shard: of each the accepted attempt, and the files that hold them."""
+    """Candidates, int64 (N, 2), the sample and the attempt of each in the order of the samples, as
+    those of one shard, and the files that hold them."""
 
-    attempts: Mapping[int, int]
+    candidates: Integers
     files: tuple[Path, ...]
 
     def file(self) -> Path | None:
         """The file that holds these samples and no others, if there is one."""
-        if len(self.files) > 1 or pq.read_metadata(self.files[0]).num_rows > len(self.attempts):
+        if len(self.files) > 1 or pq.read_metadata(self.files[0]).num_rows > len(self.candidates):
             return None
         return self.files[0]
 
     def table(self) -> pa.Table:
         """The samples in their order, with what was found out about them."""
-        tables = (pq.read_table(file, page_checksum_verification=True) for file in self.files)
-        candidates = chosen_of(pa.concat_tables(tables))
+        candidates = chosen_of(pa.concat_tables(_read(file) for file in self.files))
         samples, made = (candidates.column(name).to_numpy() for name in (SAMPLE, ATTEMPT))
-        wanted = np.array(sorted(self.attempts.items()), dtype=np.int64)
-        at = np.searchsorted(wanted[:, 0], samples).clip(max=len(wanted) - 1)
-        rows = np.flatnonzero((wanted[at] == np.stack([samples, made], axis=1)).all(axis=1))
+        at = np.searchsorted(self.candidates[:, 0], samples).clip(max=len(self.candidates) - 1)
+        rows = np.flatnonzero(
+            (self.candidates[at] == np.stack([samples, made], axis=1)).all(axis=1)
+        )
         return candidates.take(pa.array(rows[np.argsort(samples[rows])]))
 
 
 @dataclass(frozen=True)
+class Files:
+    """Where candidates lie: of each attempt those that were `asked` for, the samples ascending, in
+    files of as many as a shard has."""
+
+    folder: Path
+    size: int
+    asked: list[Integers] = field(default_factory=list)
+
+    def path(self, attempt: int, part: int) -> Path:
+        """The file of that part of an attempt."""
+        return self.folder / f"{attempt:02d}-{part:05d}.parquet"
+
+    def of(self, candidates: Integers) -> Iterator[Chosen]:
+        """The candidates (N, 2), file by file."""
+        for attempt in np.unique(candidates[:, 1]).tolist():
+            mine = candidates[candidates[:, 1] == attempt]
+            parts = np.searchsorted(self.asked[attempt], mine[:, 0]) // self.size
+            for part in np.unique(parts).tolist():
+                yield Chosen(mine[parts == part], (self.path(attempt, part),))
+
+
+@dataclass(frozen=True)
 class Screened:
-    """What came of the candidates of a plan: the samples of each shard, and the file in which each
-    (sample, attempt) lies."""
+    """What came of the candidates of a plan: the samples of each shard, and where all lie."""
 
     selection: Selection
     chosen: list[Chosen]
-    files: Mapping[tuple[int, int], Path]
+    files: Files
 
     def rejected(self, most: int) -> pa.Table:
         """The first candidates that were rejected, at most so many, in the order of `selection`."""
-        attempts: dict[Path, dict[int, int]] = {}
-        for each in self.selection.rejected[:most]:
-            file = self.files[each.sample, each.attempt]
-            attempts.setdefault(file, {})[each.sample] = each.attempt
-        return pa.concat_tables(Chosen(each, (file,)).table() for file, each in attempts.items())
+        first = [(each.sample, each.attempt) for each in self.selection.rejected[:most]]
+        return pa.concat_tables(each.table() for each in self.files.of(np.array(first)))
 
 
 class Candidates:
@@ -153,8 +173,7 @@ class Candidates:
 
     def __init__(self, plan: Plan, run: RunFolder, datasets: Path, model: ModelAt) -> None:
         self._plan, self._run, self._datasets, self._model = plan, run, datasets, model
-        self._folder = run.candidates / plan.version
-        self._holders = dict[tuple[int, int], Path]()
+        self._files = Files(run.candidates / plan.version, plan.shard_size)
 
     def choose(
         self, place: Mapper, resources: Resources, progress: Callable[[int], None]
@@ -163,15 +182,14 @@ class Candidates:
         made = 0
         worker = logged(make_candidates, self._run.logs, "generation")
 
-        def look(attempt: int, samples: Sequence[int]) -> Findings:
+        def look(attempt: int, samples: Integers) -> Findings:
             nonlocal made
             requests = self._requests(attempt, samples)
             for count in place.map(worker, requests, resources):
                 made += count
                 progress(made)
             columns = [FINGERPRINT, THUMBNAIL]
-            files = (pq.read_table(request.target, columns=columns) for request in requests)
-            return Findings.joined([findings(file) for file in files])
+            return Findings.joined([findings(_read(each.target, columns)) for each in requests])
 
         screening = self._plan.screening
         assert screening is not None, "only what is screened has candidates"
@@ -179,27 +197,28 @@ class Candidates:
         reach = REACHES[self._plan.layout.modality]
         selection = choose(self._plan.count, screening.budget, earlier, reach, look)
         chosen = [self._chosen(shard, selection) for shard in range(self._plan.shards)]
-        return Screened(selection, chosen, self._holders)
+        return Screened(selection, chosen, self._files)
 
-    def _requests(self, attempt: int, samples: Sequence[int]) -> list[CandidatesRequest]:
+    def _requests(self, attempt: int, samples: Integers) -> list[CandidatesRequest]:
         screening, requests = self._plan.screening, list[CandidatesRequest]()
         memory = self._run.memory if screening and screening.memory else None
-        size = self._plan.shard_size
-        for part, start in enumerate(range(0, len(samples), size)):
-            target = self._folder / f"{attempt:02d}-{part:05d}.parquet"
-            mine = samples[start : start + size]
-            self._holders |= {(sample, attempt): target for sample in mine}
+        self._files.asked.append(samples)
+        for part, start in enumerate(range(0, len(samples), self._files.size)):
+            target, mine = (
+                self._files.path(attempt, part),
+                samples[start : start + self._files.size],
+            )
             shared = (self._model, memory, self._run.attempts, target)
             requests.append(CandidatesRequest(self._plan, attempt, mine, *shared))
         return requests
 
     def _chosen(self, shard: int, selection: Selection) -> Chosen:
-        samples = self._plan.samples(shard)
-        attempts = {
-            sample: selection.accepted[sample] for sample in samples if sample in selection.accepted
-        }
-        files = dict.fromkeys(self._holders[each] for each in attempts.items())
-        return Chosen(attempts, tuple(files))
+        planned = self._plan.samples(shard)
+        samples = np.arange(planned.start, planned.stop)
+        candidates = np.stack([samples, selection.attempts[samples]], axis=1)
+        candidates = candidates[candidates[:, 1] >= 0]
+        files = (file for each in self._files.of(candidates) for file in each.files)
+        return Chosen(candidates, tuple(files))
 
     def _earlier(self, references: Sequence[str]) -> Looks | None:
         """What the samples of earlier datasets look like.
@@ -214,10 +233,16 @@ class Candidates:
         return looks(pa.Table.from_batches(batches)) if batches else None
 
 
+def _read(file: Path, columns: list[str] | None = None) -> pa.Table:
+    """Candidates, whose checksums must hold; all columns, unless some are named."""
+    with pq.ParquetFile(file, page_checksum_verification=True) as candidates:
+        return candidates.read(columns)
+
+
 def _is_whole(file: Path, count: int) -> bool:
     """Whether a file of so many candidates is there and can be read."""
     try:
-        return len(pq.read_table(file, page_checksum_verification=True)) == count
+        return len(_read(file)) == count
     except (OSError, ValueError, pa.ArrowException):
         return False
 

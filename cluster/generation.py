@@ -58,7 +58,7 @@ class ShardRequest:
     @property
     def count(self) -> int:
         """How many samples it has."""
-        return len(self.chosen.attempts if self.chosen else self.plan.samples(self.number))
+        return len(self.chosen.candidates if self.chosen else self.plan.samples(self.number))
 
     def table(self) -> pa.Table:
         """The samples, labelled; made now unless they were made before as candidates."""

@@ -15,7 +15,7 @@ from aigc.data.catalog import Dataset
 from aigc.data.shards import LABEL, SAMPLE, SEED
 from aigc.generation.plan import GENERATED
 from aigc.generation.sampling import make_samples
-from aigc.modalities import modality
+from aigc.modalities import modality, stored_records
 from cluster.candidates import ModelAt
 
 
@@ -39,12 +39,9 @@ class Seeds:
         labels = torch.tensor(table.column(LABEL).to_pylist()) if layout.labels else None
         numbered = Records(torch.arange(len(table)), labels)
         shown = table.take(pa.array(in_class_columns(numbered, count).stored.tolist()))
-        content = modality(layout.modality)
-        column = shown.column(content.column_name).combine_chunks()
         columns = [shown.column(name).to_pylist() for name in (SAMPLE, SEED)]
         classes = tuple(shown.column(LABEL).to_pylist()) if layout.labels else None
-        stored = torch.as_tensor(content.from_column(column, layout))
-        return cls(tuple(columns[0]), tuple(columns[1]), classes), stored
+        return cls(tuple(columns[0]), tuple(columns[1]), classes), stored_records(shown, layout)
 
 
 def _first(dataset: Dataset, count: int) -> pa.Table:

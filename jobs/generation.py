@@ -251,7 +251,7 @@ def _choose(work: Work, generation: Generation) -> Screened:
     selection = screened.selection
     reasons = ", ".join(f"{count} {reason}" for reason, count in selection.reasons.items())
     reporter.say(
-        f"{len(selection.accepted)} of {selection.made} candidates accepted"
+        f"{selection.accepted} of {selection.made} candidates accepted"
         + (f"; rejected: {reasons}" if reasons else "")
     )
     if not selection.accepted:

@@ -20,7 +20,7 @@ from aigc.generation.plan import GENERATED, Plan
 from aigc.generation.scores import DISTANCE, NEIGHBOUR
 from aigc.generation.screening import Memory, copied_spans
 from aigc.layout import Layout
-from aigc.modalities import modality
+from aigc.modalities import modality, stored_records
 from aigc.modalities.text import texts
 from aigc.models.artifact import Artifact
 from cluster.candidates import Screened, training_records
@@ -180,8 +180,8 @@ def _funnel(plan: Plan, screened: Screened) -> Funnel:
         wanted=plan.count,
         made=selection.made,
         rejected=selection.reasons,
-        replaced=sum(attempt > 0 for attempt in selection.accepted.values()),
-        accepted=len(selection.accepted),
+        replaced=int((selection.attempts > 0).sum()),
+        accepted=selection.accepted,
         budget=screening.budget if screening else 0,
     )
 
@@ -191,7 +191,7 @@ def _rejected(plan: Plan, screened: Screened) -> Iterator[Rejected]:
     rejected = screened.selection.rejected[:REJECTED]
     if not rejected:
         return
-    stored = _stored(screened.rejected(REJECTED), plan.layout)
+    stored = stored_records(screened.rejected(REJECTED), plan.layout)
     for each, record in zip(rejected, stored, strict=True):
         yield Rejected(each.sample, each.attempt, each.reason, shown(record, plan.layout))
 
@@ -227,7 +227,7 @@ def _rows(
     for batch in batches:
         distances = batch.column(DISTANCE).to_pylist()
         samples, neighbours = (batch.column(name).to_pylist() for name in (SAMPLE, NEIGHBOUR))
-        stored = _stored(pa.Table.from_batches([batch]), layout)
+        stored = stored_records(pa.Table.from_batches([batch]), layout)
         yield from zip(distances, samples, neighbours, stored, strict=True)
 
 
@@ -260,9 +260,3 @@ def _labelling(attempt: Attempt, plan: Plan, dataset: Dataset, accepted: int) ->
 def _read_commands(attempt: Attempt, dataset: Dataset, suffix: str) -> Sequence[str]:
     explain = f"{_aigc(attempt)} data explain {dataset.reference} 0"
     return [explain, f"{explain} --save 0.{suffix}"]
-
-
-def _stored(table: pa.Table, layout: Layout) -> Tensor:
-    content = modality(layout.modality)
-    column = table.column(content.column_name).combine_chunks()
-    return torch.as_tensor(content.from_column(column, layout))

@@ -47,7 +47,7 @@ def screening_figures(count: int, selection: Selection) -> dict[str, float]:
         "rejected": len(selection.rejected) / made,
         "copied": reasons.get("copied", 0) / made,
         "repeated": reasons.get("repeated", 0) / made,
-        "missing": 1 - len(selection.accepted) / count,
+        "missing": 1 - selection.accepted / count,
     }
 
 

@@ -17,7 +17,8 @@ from aigc.generation.plan import Plan
 from aigc.generation.sampling import generated_schema
 from aigc.generation.scores import SCORES
 from aigc.layout import Layout
-from aigc.modalities import modality
+from aigc.modalities import stored_records
+from aigc.seeding import Integers
 
 MEDIA = pa.field("media_sha256", pa.binary(32), nullable=False)
 """The hash of the media file of a sample, which can be made again from its record."""
@@ -35,7 +36,7 @@ def finished(table: pa.Table, plan: Plan) -> pa.Table:
     Raises Unlabelled: without a label nothing is published.
     """
     files = itertools.chain.from_iterable(labelled(*_records(table, plan)))
-    hashes = [hashlib.sha256(file.data).digest() for file in files]
+    hashes = [hashlib.sha256(file).digest() for file in files]
     whole = label_table(table.append_column(MEDIA, pa.array(hashes, MEDIA.type)), label(plan))
     table_label(whole)
     return whole
@@ -46,12 +47,10 @@ def media(table: pa.Table, plan: Plan) -> Iterator[MediaFile]:
     return media_files(*_records(table, plan))
 
 
-def _records(table: pa.Table, plan: Plan) -> tuple[Tensor, Layout, Label, list[int]]:
+def _records(table: pa.Table, plan: Plan) -> tuple[Tensor, Layout, Label, Integers]:
     """What a media file is made of: stored records, layout, the dataset's label, and ids."""
-    content = modality(plan.layout.modality)
-    column = table.column(content.column_name).combine_chunks()
-    stored = content.from_column(column, plan.layout)
-    return stored, plan.layout, label(plan), table.column(SAMPLE).to_pylist()
+    stored, ids = stored_records(table, plan.layout), table.column(SAMPLE).to_numpy()
+    return stored, plan.layout, label(plan), ids
 
 
 def label(plan: Plan) -> Label:

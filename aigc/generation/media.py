@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from aigc.generation.labels.label import Label
 from aigc.generation.png_files import encode_all
 from aigc.layout import Layout
 from aigc.modalities.image_files import Pixels
+from aigc.seeding import Integers
 
 Encode = Callable[[Pixels], Iterator[Rows]]
 
@@ -34,17 +34,17 @@ class MediaFile(NamedTuple):
 
 
 def media_files(
-    stored: Tensor, layout: Layout, label: Label, samples: Sequence[int]
+    stored: Tensor, layout: Layout, label: Label, samples: Sequence[int] | Integers
 ) -> Iterator[MediaFile]:
     """The file of each stored record (N, *shape), as `labelled` gives it. Raises Unlabelled."""
     for files in labelled(stored, layout, label, samples):
         for file in files:
             suffix, _ = FORMATS[layout.modality]
-            yield MediaFile(file.tobytes(), suffix, hashlib.sha256(file.data).hexdigest())
+            yield MediaFile(file.tobytes(), suffix, hashlib.sha256(file).hexdigest())
 
 
 def labelled(
-    stored: Tensor, layout: Layout, label: Label, samples: Sequence[int]
+    stored: Tensor, layout: Layout, label: Label, samples: Sequence[int] | Integers
 ) -> Iterator[Rows]:
     """The files of the stored records (N, *shape), in their order; those of one length that follow
     one another at once. The label of each is written and read back.
@@ -61,40 +61,45 @@ def labelled(
             "Generate image or text, or publish the dataset without media files",
         )
     suffix, encode = FORMATS[layout.modality]
-    carrier = CARRIERS[suffix]
-    own, done, is_understood = expressions(carrier, label, samples), 0, False
-    for files in _encoded(stored.numpy(), encode, samples):
-        mine = samples[done : done + len(files)]
-        expressed = rows_of([*itertools.islice(own, len(files))])
-        contents = carrier.put(files, expressed)
-        found = carrier.found(contents)
-        first = found[0].tobytes()
-        is_understood = is_understood or carrier.understood(first) == label.of_sample(mine[0])
-        if not is_understood or found.tobytes() != expressed.tobytes():
-            pairs = zip(mine, found, expressed, strict=True)
-            wrong = (sample for sample, *pair in pairs if not np.array_equal(*pair))
-            sample = next(wrong, mine[0])
-            raise Unlabelled(
-                f"the label of {label.produce_id}/{sample} is not what its .{suffix} file says",
-                "This is a mistake of the program: report it with the label",
-            )
-        yield contents
-        done += len(files)
+    carrier, records, ids = CARRIERS[suffix], stored.numpy(), np.asarray(samples, np.int64)
+    own, is_understood = expressions(carrier, label), False
+    for rows in _at_once(len(records), ids):
+        mine, expressed = ids[rows], own(ids[rows])
+        for files in encode(records[rows]):
+            said, expressed = expressed[: len(files)], expressed[len(files) :]
+            contents = carrier.put(files, said)
+            found = carrier.found(contents)
+            if not is_understood:
+                first = carrier.understood(found[0].tobytes())
+                is_understood = first == label.of_sample(int(mine[0]))
+            if not is_understood or found.shape != said.shape or (found != said).any():
+                pairs = zip(mine[: len(files)], found, said, strict=True)
+                wrong = (sample for sample, *pair in pairs if not np.array_equal(*pair))
+                raise _not_read_back(label.of_sample(int(next(wrong, mine[0]))), suffix)
+            yield contents
+            mine = mine[len(files) :]
 
 
-def _encoded(records: Pixels, encode: Encode, samples: Sequence[int]) -> Iterator[Rows]:
-    """The files of the records, without labels; at once only those whose ids have as many digits.
+def _not_read_back(label: Label, suffix: str) -> Unlabelled:
+    return Unlabelled(
+        f"the label of {label.produce_id} is not what its .{suffix} file says",
+        "This is a mistake of the program: report it with the label",
+    )
+
+
+def _at_once(records: int, samples: Integers) -> Iterator[slice]:
+    """Which files are made at once: only those whose ids have as many digits.
 
     Raises ValueError unless each record has an id.
     """
-    if len(records) != len(samples):
-        raise ValueError(f"{len(records)} records cannot have {len(samples)} ids")
-    digits = np.searchsorted(10 ** np.arange(1, 19), np.asarray(samples, np.int64), side="right")
+    if records != len(samples):
+        raise ValueError(f"{records} records cannot have {len(samples)} ids")
+    digits = np.searchsorted(10 ** np.arange(1, 19), samples, side="right")
     start = 0
     while start < len(digits):
         alike = digits[start : start + AT_ONCE]
         stop = start + (int(np.argmax(alike != alike[0])) or len(alike))
-        yield from encode(records[start:stop])
+        yield slice(start, stop)
         start = stop
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from aigc.generation.screening import Memory, Nearest, fingerprints, thumbnails
 from aigc.generation.selection import Findings, Looks
 from aigc.layout import Layout
-from aigc.modalities import modality
+from aigc.modalities import modality, stored_records
 
 FINGERPRINT, THUMBNAIL = "fingerprint", "thumbnail"
 """Columns of a screened dataset: what a sample looks like, for later ones to be compared with."""
@@ -38,7 +38,7 @@ def scored(table: pa.Table, layout: Layout, memory: Memory | None) -> pa.Table:
 
     `memory` is of what the model was trained on.
     """
-    stored = _stored(table, layout)
+    stored = stored_records(table, layout)
     nearest = memory.nearest(stored) if memory else _nobody(len(stored))
     columns = {
         FINGERPRINT: fingerprints(stored, layout).numpy(),
@@ -82,11 +82,6 @@ def looks(table: pa.Table) -> Looks:
     content = np.concatenate([np.empty(0, np.uint8), *map(_bytes, chunks)])
     width = len(content) // max(1, len(prints))
     return Looks(prints, torch.from_numpy(content.reshape(len(prints), width)))
-
-
-def _stored(table: pa.Table, layout: Layout) -> Tensor:
-    content = modality(layout.modality)
-    return content.from_column(table.column(content.column_name).combine_chunks(), layout)
 
 
 def _binary(rows: Tensor) -> pa.Array:

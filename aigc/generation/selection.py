@@ -12,14 +12,17 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from aigc.generation.screening import near_duplicates
+from aigc.seeding import Integers
 
 Reason = Literal["blank", "copied", "repeated"]
+REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class Looks(NamedTuple):
@@ -64,12 +67,17 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Selection:
-    """The attempt of each sample that was accepted, in the order of the samples, what was rejected,
-    and how many candidates were made in all."""
+    """`attempts`, int64 (count,), are those of the samples that were accepted, −1 where none was;
+    what was rejected, and how many candidates were made in all."""
 
-    accepted: dict[int, int]
+    attempts: Integers
     rejected: tuple[Rejected, ...]
     made: int
+
+    @property
+    def accepted(self) -> int:
+        """How many samples there are."""
+        return int(np.count_nonzero(self.attempts >= 0))
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -82,7 +90,7 @@ def choose(
     budget: int,
     earlier: Looks | None,
     reach: int,
-    look: Callable[[int, Sequence[int]], Findings],
+    look: Callable[[int, Integers], Findings],
 ) -> Selection:
     """Choose among candidates of the samples 0 … count − 1; at most `budget` are made beyond these.
 
@@ -91,34 +99,29 @@ def choose(
     of which at most `reach` bits of the fingerprint differ. A round that the budget does
     not hold whole is not begun: its samples stay missing.
     """
-    accepted, rejected = dict[int, int](), list[Rejected]()
-    known, wanted, made = earlier, list(range(count)), 0
+    attempts, rejected = np.full(count, -1), list[Rejected]()
+    known, wanted, made = earlier, np.arange(count), 0
     for attempt in itertools.count():
         found = look(attempt, wanted)
         made += len(wanted)
         known = known or found.looks.at(torch.tensor([], dtype=torch.int64))
         reasons = _reasons(found, known, reach)
-        fine = [not reason for reason in reasons]
-        known = known.and_those_of(found.looks.at(torch.tensor(fine)))
-        accepted |= {each: attempt for each, is_fine in zip(wanted, fine, strict=True) if is_fine}
-        again = [
-            Rejected(sample, attempt, reason)
-            for sample, reason in zip(wanted, reasons, strict=True)
-            if reason
+        is_fine = reasons < 0
+        attempts[wanted[is_fine]] = attempt
+        wanted, why = wanted[~is_fine], reasons[~is_fine]
+        rejected += [
+            Rejected(sample, attempt, REASONS[reason])
+            for sample, reason in zip(wanted.tolist(), why.tolist(), strict=True)
         ]
-        rejected += again
-        wanted = [each.sample for each in again]
-        if not wanted or made + len(wanted) > count + budget:
-            return Selection(dict(sorted(accepted.items())), tuple(rejected), made)
+        if not len(wanted) or made + len(wanted) > count + budget:
+            return Selection(attempts, tuple(rejected), made)
+        known = known.and_those_of(found.looks.at(torch.from_numpy(is_fine)))
     raise AssertionError("the budget is finite")
 
 
-def _reasons(found: Findings, known: Looks, reach: int) -> list[Reason | None]:
-    """What speaks against each candidate first."""
+def _reasons(found: Findings, known: Looks, reach: int) -> Integers:
+    """What speaks against each candidate first, (N,): its place in `REASONS`, or −1."""
     prints, thumbnails = found.looks
     repeated = near_duplicates(prints, known.fingerprints, thumbnails, known.thumbnails, reach) >= 0
-    flags = zip(found.blank.tolist(), found.copied.tolist(), repeated.tolist(), strict=True)
-    return [
-        "blank" if blank else "copied" if copied else "repeated" if again else None
-        for blank, copied, again in flags
-    ]
+    flags = [found.blank.numpy(), found.copied.numpy(), repeated.numpy()]
+    return np.select(flags, range(len(REASONS)), -1)

@@ -7,8 +7,10 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,7 +22,7 @@ from aigc.layout import Layout
 from aigc.models import build
 from aigc.models.artifact import save_model
 from aigc.models.gan import GANConfig
-from cluster.candidates import Chosen
+from cluster.candidates import Chosen, Files
 from cluster.code import code_digest
 from cluster.commits import commit, is_committed
 from cluster.generation import Generation, publish_checked
@@ -54,7 +56,7 @@ def planned(
 
 def made(generation: Generation) -> Dataset:
     screened = generation.choose(Here(), Resources(), lambda done: None)
-    assert len(screened.selection.accepted) == generation.plan.count
+    assert screened.selection.accepted == generation.plan.count
     return generation.fill(Here(), Resources(), lambda done: None, screened.chosen)
 
 
@@ -75,6 +77,22 @@ def test_a_night_repeats_no_sample_of_an_earlier_one(workspace: Workspace) -> No
     assert not set(column(first, "image")) & set(column(second, "image"))
     publish_checked(second)
     assert verify(second) == []
+
+
+def test_what_was_rejected_is_found_in_its_files(workspace: Workspace) -> None:
+    first = made(planned(workspace, "first", Screening(budget=COUNT)))
+    publish_checked(first)
+    both = Screening(earlier=(first.reference,), budget=2 * COUNT)
+    screened = planned(workspace, "second", both).choose(Here(), Resources(), lambda done: None)
+    rejected = [(each.sample, each.attempt) for each in screened.selection.rejected]
+    assert len({sample // 20 for sample, _ in rejected}) > 1, "they lie in several files"
+
+    for most in (7, COUNT):
+        found = screened.rejected(most)
+        pairs = zip(
+            *(found.column(each).to_pylist() for each in ("sample", "attempt")), strict=True
+        )
+        assert [*pairs] == rejected[:most]
 
 
 def test_a_file_of_accepted_candidates_is_the_shard_and_is_not_written_again(
@@ -149,14 +167,23 @@ def test_workers_that_are_killed_at_any_moment_leave_the_planned_samples(
     assert verify(dataset) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"x" * 100])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda whole: b"",
+        lambda whole: b"PAR1",
+        lambda whole: b"x" * 100,
+        lambda whole: whole[:300] + bytes([whole[300] ^ 1]) + whole[301:],
+    ],
+    ids=["empty", "begun", "another", "a bit"],
+)
 def test_candidates_that_a_crash_left_broken_are_made_again(
-    workspace: Workspace, content: bytes
+    workspace: Workspace, broken: Callable[[bytes], bytes]
 ) -> None:
     generation = planned(workspace, "night", Screening(budget=COUNT))
     whole = made(generation)
     (first, *_) = sorted(generation.run.candidates.rglob("*.parquet"))
-    first.write_bytes(content)
+    first.write_bytes(broken(first.read_bytes()))
     for shard in whole.manifest.shards:
         (whole.folder / shard.path).unlink()
     assert made(generation).manifest.shards == whole.manifest.shards
@@ -175,15 +202,29 @@ def test_of_each_sample_the_accepted_attempt_is_taken_in_the_order_of_the_sample
         ]
         pq.write_table(pa.table(columns, names=list(kinds)), file)
 
-    chosen = Chosen({7: 1, 3: 0, 4: 1, 6: 0}, files)
+    chosen = Chosen(np.array([(3, 0), (4, 1), (6, 0), (7, 1)]), files)
     table = chosen.table()
 
     assert chosen.file() is None
-    assert Chosen({3: 0, 4: 0}, files[1:]).file() is None
-    assert Chosen({4: 1, 7: 1}, files[:1]).file() == files[0]
+    assert Chosen(np.array([(3, 0), (4, 0)]), files[1:]).file() is None
+    assert Chosen(np.array([(4, 1), (7, 1)]), files[:1]).file() == files[0]
     assert table.column("sample").to_pylist() == [3, 4, 6, 7]
     assert table.column("attempt").to_pylist() == [0, 1, 0, 1]
     assert table.column_names == ["sample", "attempt"]
+
+
+def test_each_candidate_lies_in_the_file_of_its_attempt_and_part(tmp_path: Path) -> None:
+    files = Files(tmp_path, 2, [np.arange(5), np.array([1, 2, 4]), np.array([4])])
+    candidates = np.array([(0, 0), (1, 1), (2, 1), (3, 0), (4, 2)])
+    found = {each.files: each.candidates.tolist() for each in files.of(candidates)}
+
+    assert found == {
+        (tmp_path / "00-00000.parquet",): [[0, 0]],
+        (tmp_path / "00-00001.parquet",): [[3, 0]],
+        (tmp_path / "01-00000.parquet",): [[1, 1], [2, 1]],
+        (tmp_path / "02-00000.parquet",): [[4, 2]],
+    }
+    assert [*files.of(candidates[:0])] == []
 
 
 def test_another_memory_is_another_plan(workspace: Workspace) -> None:

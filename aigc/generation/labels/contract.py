@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
-from aigc.generation.byte_rows import Rows, rows_of
+import numpy as np
+
+from aigc.generation.byte_rows import Rows, beside, rows_of
 from aigc.generation.labels.label import Label
+from aigc.seeding import Integers
 
 
 class Carrier(Protocol):
@@ -43,13 +46,20 @@ class Carrier(Protocol):
         ...
 
 
-def expressions(carrier: Carrier, label: Label, samples: Sequence[int]) -> Iterator[bytes]:
-    """What says the label of each sample of the dataset that has the `label`.
+def expressions(carrier: Carrier, label: Label) -> Callable[[Integers], Rows]:
+    """What says the labels of samples (N,) of the dataset that has the `label`, when it is asked
+    for those whose ids have equally many digits.
 
     They are made of one, in which the id is exchanged: digits mean themselves in every format.
     """
     whole, first = carrier.expressed(label), carrier.expressed(label.of_sample(0))
     # The dataset's expression goes on with what closes its id, a sample's with a slash.
     place = next(place for place, byte in enumerate(whole) if byte != first[place])
-    before, after = whole[:place], whole[place:]
-    return (b"%b/%d%b" % (before, sample, after) for sample in samples)
+    before, after = whole[:place] + b"/", whole[place:]
+
+    def of(samples: Integers) -> Rows:
+        powers = 10 ** np.arange(len(str(samples[0])))[::-1]
+        digits = samples[:, None] // powers % 10 + ord("0")
+        return beside(before, digits.astype(np.uint8), after)
+
+    return of

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from aigc.errors import LabelMalformed, Unlabelled
-from aigc.generation.byte_rows import Rows, beside, shared
+from aigc.generation.byte_rows import Rows, shared
 from aigc.generation.labels import xmp
 from aigc.generation.labels.contract import Carrier
 from aigc.generation.labels.label import Label
-from aigc.generation.png_files import AFTER_HEADER, TEXT, chunk_of_each, chunks, is_png
+from aigc.generation.png_files import AFTER_HEADER, TEXT, chunks, laid_out, with_chunk
 
 KEYWORD = b"XML:com.adobe.xmp\0"
 # Not compressed, no language, no translated keyword: what XMP part 3 asks of the chunk.
@@ -27,16 +29,16 @@ class PngCarrier(Carrier):
         Raises LabelMalformed when they are no PNG files, or have an XMP packet already. Whether
         their chunks are sound, `found` sees.
         """
-        if not (is_png(media) and KEYWORD not in media.tobytes()) and _packets(media):
+        if _packets((kind, body[:, 4:]) for _, kind, body in laid_out(media)):
             raise LabelMalformed(
                 "the PNG file has an XMP packet already", "Label the picture as it was made"
             )
-        text = chunk_of_each(TEXT, beside(KEYWORD + UNCOMPRESSED, expressed))
-        return beside(media[:, :AFTER_HEADER], text, media[:, AFTER_HEADER:])
+        before, after = media[:, :AFTER_HEADER], media[:, AFTER_HEADER:]
+        return with_chunk(before, TEXT, [KEYWORD + UNCOMPRESSED, expressed], after)
 
     def found(self, media: Rows) -> Rows:
         """The XMP packets of sound pictures. Raises Unlabelled, LabelMalformed."""
-        packets = _packets(media)
+        packets = _packets(chunks(media))
         if not packets:
             raise Unlabelled("the PNG file has no XMP packet", "Write the label")
         flags = packets[0][:, : len(UNCOMPRESSED)].tobytes()
@@ -52,13 +54,16 @@ class PngCarrier(Carrier):
         return xmp.label_of(expressed)
 
 
-def _packets(files: Rows) -> list[Rows]:
-    """What stands behind the keyword of XMP, in each chunk that has it. Raises LabelMalformed."""
+def _packets(found: Iterator[tuple[bytes, Rows]]) -> list[Rows]:
+    """What stands behind the keyword of XMP, in each of the chunks that were `found` which has it.
+
+    Raises LabelMalformed.
+    """
     try:
-        found = [texts for kind, texts in chunks(files) if kind == TEXT]
+        texts_of_each = [texts for kind, texts in found if kind == TEXT]
         return [
             texts[:, len(KEYWORD) :]
-            for texts in found
+            for texts in texts_of_each
             if shared(texts[:, : len(KEYWORD)]) == KEYWORD
         ]
     except ValueError as error:

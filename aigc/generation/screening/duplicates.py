@@ -45,11 +45,14 @@ class _Prints:
 
     def first_equal(self) -> Rows:
         """For each row the first one that is wholly the same, (N,)."""
-        each = self.fingerprints.view(np.uint8).reshape(-1, 8)
-        whole = np.ascontiguousarray(np.concatenate([each, self.thumbnails], axis=1))
+        _, place, counts = np.unique(self.fingerprints, return_inverse=True, return_counts=True)
+        # Of most samples nobody has the fingerprint: only the others are compared as a whole.
+        some = np.flatnonzero(counts[place] > 1)
+        whole = np.concatenate([place[some, None].view(np.uint8), self.thumbnails[some]], axis=1)
         names = whole.view(np.dtype((np.void, whole.shape[1]))).reshape(-1)
         _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
-        equal: Rows = first[inverse.reshape(-1)]
+        equal = np.arange(len(place))
+        equal[some] = some[first[inverse.reshape(-1)]]
         return equal
 
 
@@ -59,41 +62,44 @@ class _Index:
     def __init__(self, prints: _Prints, reach: int) -> None:
         self.prints, self.reach = prints, reach
         self._masks = _masks(reach // BANDS)
-        self._bands = [_table(_band(prints.fingerprints, band)) for band in range(BANDS)]
+        self._bands = [_table(prints.fingerprints, band) for band in range(BANDS)]
 
     def pairs(self, asked: _Prints) -> Iterator[tuple[Rows, Rows]]:
         """Rows of `asked` and rows of these that are near, some of them more than once."""
-        for one, other in self._sought(asked):
-            near = self._near(asked, one, other)
-            yield one[near], other[near]
+        for one, other in self._near(asked):
+            alike = self._alike(asked, one, other)
+            yield one[alike], other[alike]
 
     def own_pairs(self) -> Iterator[tuple[Rows, Rows]]:
         """Rows of these and earlier ones of these that are near, some of them more than once."""
-        for one, other in self._sought(self.prints):
-            later = np.flatnonzero(other < one)
-            one, other = one[later], other[later]
-            near = self._near(self.prints, one, other)
-            yield one[near], other[near]
+        for one, other in self._near(self.prints, only_before=True):
+            alike = self._alike(self.prints, one, other) & (other < one)
+            yield one[alike], other[alike]
 
-    def _sought(self, asked: _Prints) -> Iterator[tuple[Rows, Rows]]:
-        """Rows of `asked` and rows of these that are to be compared."""
+    def _near(self, asked: _Prints, only_before: bool = False) -> Iterator[tuple[Rows, Rows]]:
+        """Rows of `asked` and rows of these whose fingerprints are near; of those that have a band
+        in common only the ones before it if they are asked for, `asked` being these."""
         for band, mask in itertools.product(range(BANDS), self._masks):
-            order, starts = self._bands[band]
+            order, starts, prints = self._bands[band]
             key = _band(asked.fingerprints, band) ^ mask
-            for one, place in _expanded(starts[key], starts[key + 1]):
-                yield one, order[place]
+            stops = starts[key + 1]
+            if only_before and not mask:
+                stops[order] = np.arange(len(order))
+            for one, place in _expanded(starts[key], stops):
+                differing = np.bitwise_count(asked.fingerprints[one] ^ prints[place])
+                near = np.flatnonzero(differing <= self.reach)
+                yield one[near], order[place[near]]
 
-    def _near(self, asked: _Prints, one: Rows, other: Rows) -> Rows:
-        differing = asked.fingerprints[one] ^ self.prints.fingerprints[other]
-        near = np.flatnonzero(np.bitwise_count(differing) <= self.reach)
-        seen, known = asked.thumbnails[one[near]], self.prints.thumbnails[other[near]]
+    def _alike(self, asked: _Prints, one: Rows, other: Rows) -> NDArray[np.bool_]:
+        """Whether the thumbnails of such rows are."""
+        seen, known = asked.thumbnails[one], self.prints.thumbnails[other]
         apart = np.maximum(seen, known) - np.minimum(seen, known)
-        close: Rows = near[apart.max(axis=1, initial=0) <= TOLERANCE]
-        return close
+        alike: NDArray[np.bool_] = apart.max(axis=1, initial=0) <= TOLERANCE
+        return alike
 
     def count(self) -> int:
         """How many pairs of these with these there are to be compared, of equal bands."""
-        return sum(int(np.square(np.diff(starts)).sum()) for _, starts in self._bands)
+        return sum(int(np.square(np.diff(starts)).sum()) for _, starts, _ in self._bands)
 
     def earliest(self, asked: _Prints) -> Rows:
         """The first of these that each nearly repeats, or −1."""
@@ -172,12 +178,15 @@ def _band(fingerprints: NDArray[np.uint64], band: int) -> NDArray[np.intp]:
     return (shifted & np.uint64(2**BAND_BITS - 1)).astype(np.intp)
 
 
-def _table(keys: NDArray[np.intp]) -> tuple[Rows, Rows]:
-    """Rows ordered by key, and where in that order each key begins."""
+def _table(fingerprints: NDArray[np.uint64], band: int) -> tuple[Rows, Rows, NDArray[np.uint64]]:
+    """Rows ordered by their band, where in that order each band begins, and the fingerprints in it:
+    those that are read together lie together."""
+    keys = _band(fingerprints, band)
     # Of 16 bits NumPy's stable sort is a radix sort.
     order = np.argsort(keys.astype(np.uint16), kind="stable")
     counts = np.bincount(keys, minlength=2**BAND_BITS)
-    return order, np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
+    starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
+    return order, starts, fingerprints[order]
 
 
 def _expanded(starts: Rows, stops: Rows) -> Iterator[tuple[Rows, Rows]]:

@@ -66,13 +66,24 @@ def test_the_same_records_and_labels_give_the_same_bytes() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 48)], ids=str)
 def test_a_file_is_the_same_beside_others_as_alone(shape: tuple[int, ...]) -> None:
-    samples = [9, 10, 7, 12_345, 12_346, 999]
-    stored = images(*shape).repeat(2, 1, 1, 1)
+    samples = [9, 10, 7, 12_345, 12_346, 12_347, 999]
+    stored = images(*shape)[[0, 1, 2, 0, 1, 0, 2]]
     together = list(media_files(stored, of_images(stored), DATASET, samples))
 
     for file, record, sample in zip(together, stored, samples, strict=True):
         assert [file] == list(media_files(record[None], of_images(stored), DATASET, [sample]))
         assert CARRIERS["png"].read(file.content) == DATASET.of_sample(sample)
+
+
+def test_the_files_of_today_are_those_of_tomorrow() -> None:
+    """Published datasets hold the hashes of files that are made again from their records."""
+    stored = torch.arange(2 * 784).mul(7).remainder(256).byte().view(2, 1, 28, 28)
+    files = media_files(stored, of_images(stored), DATASET, [1233, 7])
+
+    assert [file.sha256 for file in files] == [
+        "54ec8a75941009de58fed2543f768c774483e87b9cee64b075a98aef75102137",
+        "7a153a40ef78622197a5b14fab364cb99e54402fd2438016bba3044f83da38f7",
+    ]
 
 
 def test_more_files_than_are_made_at_once_are_those_of_their_records() -> None:

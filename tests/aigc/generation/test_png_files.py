@@ -62,11 +62,12 @@ def test_no_changed_byte_goes_unseen(place: int, change: int) -> None:
         list(chunks(rows_of([bytes(broken)])))
 
 
-@given(st.integers(0, 2), st.integers(0, len(encode(DIGIT)) - 1), st.integers(1, 255))
+@given(st.integers(0, 3), st.integers(0, len(encode(DIGIT)) - 1), st.integers(1, 255))
 def test_no_changed_byte_goes_unseen_in_any_of_several_files(
     file: int, place: int, change: int
 ) -> None:
-    broken = rows_of([encode(DIGIT), encode(DIGIT), encode(255 - DIGIT)]).copy()
+    broken = rows_of([encode(each) for each in (DIGIT, DIGIT, 255 - DIGIT, DIGIT)]).copy()
+    assert len(list(chunks(broken))) == 3
     broken[file, place] ^= change
 
     with pytest.raises(ValueError, match=r"^(it|the chunk at byte \d+|files) "):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aigc.generation.selection import Findings, Looks, Rejected, choose
+from aigc.seeding import Integers
 from aigc.seeds import derive
 
 
@@ -25,12 +27,13 @@ def looking(
     blank: set[tuple[int, int]] = frozenset(),  # type: ignore[assignment]
     copied: set[tuple[int, int]] = frozenset(),  # type: ignore[assignment]
     prints: Callable[[int, int], int] = apart,
-) -> Callable[[int, Sequence[int]], Findings]:
-    def look(attempt: int, samples: Sequence[int]) -> Findings:
+) -> Callable[[int, Integers], Findings]:
+    def look(attempt: int, samples: Integers) -> Findings:
+        asked = [(sample, attempt) for sample in samples.tolist()]
         return Findings(
-            torch.tensor([(sample, attempt) in blank for sample in samples]),
-            torch.tensor([(sample, attempt) in copied for sample in samples]),
-            looks([prints(sample, attempt) for sample in samples]),
+            torch.tensor([each in blank for each in asked]),
+            torch.tensor([each in copied for each in asked]),
+            looks([prints(*each) for each in asked]),
         )
 
     return look
@@ -38,13 +41,14 @@ def looking(
 
 def test_what_nothing_speaks_against_is_taken_at_once() -> None:
     selection = choose(20, 0, None, 3, looking())
-    assert selection.accepted == dict.fromkeys(range(20), 0)
+    assert selection.attempts.tolist() == [0] * 20
+    assert selection.accepted == 20
     assert (selection.rejected, selection.made) == ((), 20)
 
 
 def test_what_is_rejected_is_made_again_from_its_next_seed() -> None:
     selection = choose(5, 10, None, 3, looking(blank={(1, 0), (1, 1)}, copied={(3, 0)}))
-    assert selection.accepted == {0: 0, 1: 2, 2: 0, 3: 1, 4: 0}
+    assert selection.attempts.tolist() == [0, 2, 0, 1, 0]
     assert selection.rejected == (
         Rejected(1, 0, "blank"),
         Rejected(3, 0, "copied"),
@@ -62,13 +66,14 @@ def test_a_sample_that_repeats_an_accepted_or_an_earlier_one_is_rejected() -> No
     earlier = looks([apart(2, 0)])
     selection = choose(4, 4, earlier, 3, looking())
     assert selection.rejected == (Rejected(2, 0, "repeated"),)
-    assert selection.accepted[2] == 1
+    assert selection.attempts[2] == 1
 
 
 def test_what_the_budget_does_not_hold_is_missing() -> None:
     always = {(2, attempt) for attempt in range(100)}
     selection = choose(4, 3, None, 3, looking(blank=always))
-    assert 2 not in selection.accepted
+    assert selection.attempts.tolist() == [0, 0, -1, 0]
+    assert selection.accepted == 3
     assert selection.made == 7
     assert choose(4, 0, None, 3, looking(blank=always)).made == 4
 
@@ -84,8 +89,10 @@ def test_no_more_is_made_than_the_budget_holds_and_all_is_counted(
 ) -> None:
     selection = choose(count, budget, None, 3, looking(blank, copied))
     assert count <= selection.made <= count + budget
-    assert len(selection.accepted) + len(selection.rejected) == selection.made
-    assert list(selection.accepted) == sorted(selection.accepted)
-    assert not {*selection.accepted.items()} & (blank | copied)
-    again = {each.sample for each in selection.rejected}
-    assert again | selection.accepted.keys() == set(range(count))
+    assert selection.accepted + len(selection.rejected) == selection.made
+    assert not {*enumerate(selection.attempts.tolist())} & (blank | copied)
+    missing = {*np.flatnonzero(selection.attempts < 0).tolist()}
+    assert missing <= {each.sample for each in selection.rejected}
+    against = {(each.sample, each.attempt): each.reason for each in selection.rejected}
+    assert against == {each: "blank" if each in blank else "copied" for each in against}
+    assert against.keys() <= blank | copied
