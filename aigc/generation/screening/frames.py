@@ -23,10 +23,14 @@ SIDE = 7
 
 REACH = 2.5
 
+GROUNDS = (0.0, 1 / 3)
+"""Shares of its brightest grey level that may be taken off an image: noise on a black ground would
+weigh as much as a thin stroke, and on a grey one nothing is to be taken off."""
+
 CUT = 3
 """Pixels that are cut off records on each side."""
 
-SAME = 0.995
+SAME = 0.998
 """The correlation from which on a crop looks in its frame as the whole image does."""
 
 PIXELS = 2**21
@@ -50,6 +54,11 @@ class Frames(NamedTuple):
         """Those of some images."""
         return Frames(self.looks[rows], self.centres[rows], self.spreads[rows])
 
+    def mirrored(self, width: int) -> Frames:
+        """Those of the mirror images, of that width."""
+        centres = torch.stack([self.centres[:, 0], width - self.centres[:, 1]], dim=1)
+        return Frames(self.looks * torch.where(_is_odd(), -1, 1), centres, self.spreads)
+
     def within(self, cut: int, sizes: Sequence[int]) -> Frames:
         """The same, in the pixels of the images of height and width `sizes` whose inside these are:
         `cut` pixels on each side had been cut off."""
@@ -57,24 +66,29 @@ class Frames(NamedTuple):
         return Frames(self.looks, cut + self.centres * scales, self.spreads * scales)
 
 
-def framed_crops(images: Tensor) -> tuple[Frames, Tensor]:
+def framed_crops(images: Tensor, ground: float) -> tuple[Frames, Tensor]:
     """The frames of images (N, C, H, W), then those of their crops without `CUT` pixels, and which
     image each is of, int64.
 
     Of crops that look the same, and of images of which less than half would be left, there are
     none.
     """
-    whole, rows = frames_of(images), torch.arange(len(images))
-    if min(images.shape[2:]) < 4 * CUT:
+    whole, rows = frames_of(images, ground), torch.arange(len(images))
+    if not is_cut(images):
         return whole, rows
-    crops = frames_of(cropped(images, CUT)).within(CUT, images.shape[2:])
+    crops = frames_of(cropped(images, CUT), ground).within(CUT, images.shape[2:])
     others = torch.nonzero((whole.looks * crops.looks).sum(dim=1) < SAME).flatten()
     return _together([whole, crops.take(others)]), torch.cat([rows, others])
 
 
-def frames_of(images: Tensor) -> Frames:
-    """Images (N, C, H, W) in frames of their own."""
-    found = [framed(part) for part in _batches(images)]
+def is_cut(images: Tensor) -> bool:
+    """Whether half of images (N, C, H, W) is left when `CUT` pixels are cut off on each side."""
+    return min(images.shape[2:]) >= 4 * CUT
+
+
+def frames_of(images: Tensor, ground: float) -> Frames:
+    """Images (N, C, H, W) in frames of their own, without that `ground`."""
+    found = [framed(part, ground) for part in _batches(images)]
     return _together(found).take(slice(len(images)))
 
 
@@ -101,9 +115,21 @@ def cropped(images: Tensor, pixels: int) -> Tensor:
     return torch.cat(parts).round().to(torch.uint8)
 
 
-def framed(images: Tensor) -> Frames:
-    """Images (N, C, H, W) in frames of their own."""
+def either_side(looks: Tensor) -> Tensor:
+    """Looks, the same for an image and its mirror image, float32 (N, 48)."""
+    return torch.where(_is_odd(), looks.abs(), looks)
+
+
+def _is_odd() -> Tensor:
+    """Which frequencies are odd across, (48,): in a mirror image they have the other sign."""
+    return torch.arange(1, SIDE**2) % SIDE % 2 == 1
+
+
+def framed(images: Tensor, ground: float) -> Frames:
+    """Images (N, C, H, W) in frames of their own, without that `ground`."""
     levels = grey(images)
+    if ground:
+        levels = (levels - ground * levels.amax(dim=(1, 2), keepdim=True)).clamp_(min=0)
     height, width = levels.shape[1:]
     down, across = _placed(levels.sum(2)), _placed(levels.sum(1))
     low = _cosines(height, *down) @ levels @ _cosines(width, *across).transpose(1, 2)

@@ -1,13 +1,11 @@
-"""Training images, and which samples copy one of them: as it is, flipped, noised or cropped.
+"""Training images, and which samples copy one of them: as it is, flipped, noised, cropped, moved.
 
-A sample is compared with all of them by the correlation of the lowest 8 × 8 frequencies, without
-regard to which side is left. The most alike is then looked at closely, as it is and flipped: what
-is left of the sample when the record is taken away, at the lowest 16 × 16 frequencies, less what
-noise of the strength at the higher ones would leave there. So a noised copy is told from another
-stroke of the same shape, whose difference is all at low frequencies.
-
-What was cropped or moved is looked for by the correlation of frames; then the best record's
-window that shows most of the sample is found, and compared with the sample pixel by pixel.
+A sample is compared with all of them by the correlation of their looks, each in a frame of its own,
+whichever side is left. The most alike is then looked at closely, in two ways. What is left of the
+sample when the record is taken away, at the lowest 16 × 16 frequencies, less what noise of the
+strength at the higher ones would leave there: so a noised copy is told from another stroke of the
+same shape, whose difference is all at low frequencies. And the record's window that shows most of
+the sample is found, and compared with it pixel by pixel: so a cropped or moved copy is told.
 
 From when on that is a copy is learned from the training records, each compared with all others.
 """
@@ -20,9 +18,16 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from aigc.generation.screening.frames import Frames, framed_crops, frames_of
+from aigc.generation.screening.frames import (
+    GROUNDS,
+    Frames,
+    cropped,
+    either_side,
+    framed_crops,
+    frames_of,
+    is_cut,
+)
 from aigc.generation.screening.frequencies import AT_ONCE, SCALE, frequencies, grey
 from aigc.generation.screening.nearest import Nearest
 from aigc.generation.screening.neighbours import Neighbours
@@ -30,12 +35,15 @@ from aigc.generation.screening.registration import guessed, is_crop, registered
 from aigc.modalities.image import ImageModality
 from aigc.seeding import generator
 
-SKETCH, CLOSE = 8, 16
-"""The lowest frequencies that candidates are found by, and that are looked at closely."""
+CLOSE = 16
+"""The lowest frequencies that are looked at closely."""
 
-UNSEEN, UNLIKE, ALIKE = 0.001, 0.9, 0.98
-"""The share of noised copies that are looked at closely no longer, because the correlation of their
-sketches is too low, and bounds of that correlation."""
+UNSEEN, UNLIKE, ALIKE = 0.005, 0.9, 0.985
+"""The share of copies that are not looked at closely, because the correlation of their looks is too
+low, and bounds of that correlation."""
+
+PLANTED = 2
+"""Pixels that are cut off copies that show it: less than what records are known without."""
 
 MOST_NOISE = 0.9
 """The share of a difference that may be called noise."""
@@ -44,11 +52,8 @@ SHARE, LOWEST, HIGHEST = 0.002, 0.9, 0.999
 """The share of the records that may be accused, wrongly, and bounds of the limit: what is less
 alike is no copy, what is more alike always is one."""
 
-WORTH_REGISTERING = 0.985
-"""The correlation of frames below which no window is looked for: that of copies is higher."""
-
-CUT_OUT_SHARE, CUT_OUT_LOWEST, CUT_OUT_HIGHEST = 0.0005, 0.99, 0.999
-"""Of what was cut out: the share of the records that may be accused, and its limit's bounds."""
+CUT_OUT_SHARE, CUT_OUT_LOWEST = 0.0005, 0.99
+"""The same of what was cut out."""
 
 MISSED, MOST_ACCUSED = 0.04, 0.007
 """Shares of noised copies that may be missed, and of records that may be accused for their sake."""
@@ -56,58 +61,80 @@ MISSED, MOST_ACCUSED = 0.04, 0.007
 ASKED = 5000
 """Training records by which the limits are set."""
 
-
-class Known(NamedTuple):
-    """Records to compare with: uint8 (N, C, H, W), their sketches, and the correlation with one of
-    these from which on the record is worth a close look."""
-
-    images: Tensor
-    sketches: Neighbours
-    worth: float
-
-    @classmethod
-    def of(cls, images: Tensor, worth: float) -> Known:
-        """The records and their sketches."""
-        return cls(images, Neighbours(sketches(images)), worth)
+LEARNED = ("ground", "worth", "limit", "cut_out")
+"""What is kept of a memory beside its records."""
 
 
 class Framed(NamedTuple):
-    """Records to find what was cut out of: uint8 (N, C, H, W), the frames of them and their crops,
-    which record each is of, and how those look."""
+    """Images uint8 (N, C, H, W) and their frames."""
 
     images: Tensor
+    frames: Frames
+
+    def facing(self, others: Framed) -> Framed:
+        """The same, those flipped that then look more like the others."""
+        mirrored = self.frames.mirrored(self.images.shape[3])
+        gain = ((mirrored.looks - self.frames.looks) * others.frames.looks).sum(dim=1)
+        pairs = zip(mirrored, self.frames, strict=True)
+        frames = Frames(*(torch.where(gain[:, None] > 0, *pair) for pair in pairs))
+        is_flipped = gain[:, None, None, None] > 0
+        return Framed(torch.where(is_flipped, self.images.flip(-1), self.images), frames)
+
+
+class Known(NamedTuple):
+    """Records to compare with: uint8 (N, C, H, W), the `ground` that is no part of an image, the
+    frames of them and their crops, which record each is of, and how those look, whichever side is
+    left."""
+
+    images: Tensor
+    ground: float
     frames: Frames
     rows: Tensor
     looks: Neighbours
 
     @classmethod
-    def of(cls, images: Tensor) -> Framed:
+    def of(cls, images: Tensor, ground: float) -> Known:
         """The records in their frames."""
-        frames, rows = framed_crops(images)
-        return cls(images, frames, rows, Neighbours(frames.looks))
+        frames, rows = framed_crops(images, ground)
+        return cls(images, ground, frames, rows, Neighbours(either_side(frames.looks)))
+
+    def most_alike(self, frames: Frames, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The place of the frame that each looks most like, int64 (M,), and their correlation.
+
+        `own` are rows of the records, (M,), that each is not compared with.
+        """
+        others = None if own is None else self.places(own)
+        return self.looks.most_alike(either_side(frames.looks), others)
+
+    def at(self, places: Tensor) -> Framed:
+        """The records of some frames."""
+        return Framed(self.images[self.rows[places]], self.frames.take(places))
 
     def places(self, rows: Tensor) -> Tensor:
         """Where the frames of records, and of their crops or those again, are, (M, 2)."""
-        count = len(self.images)
-        last = torch.arange(count).scatter_(0, self.rows, torch.arange(len(self.rows)))
+        last = torch.arange(len(self.images))
+        last = last.scatter_(0, self.rows, torch.arange(len(self.rows)))
         return torch.stack([rows, last[rows]], dim=1)
 
 
 class Found(NamedTuple):
-    """The record that each sample looks most like, int64 (N,); their correlation, float64 (N,), 0
-    where none was found; and how alike they are when looked at closely, (N,), at most 1."""
+    """The record that each sample looks most like, int64 (N,), and their correlation; how alike
+    they are when looked at closely, and how alike what it shows of the record is; float64 (N,), at
+    most 1, and 0 of what was not looked at."""
 
     rows: Tensor
     correlation: Tensor
     likeness: Tensor
+    cut_out: Tensor
 
 
 @dataclass(frozen=True)
 class ImageMemory:
-    """Stored records (N, C, H, W), the correlation from which on a record is worth a close look,
-    and the likeness of a copy, and of what was cut out."""
+    """Stored records (N, C, H, W), the ground that is no part of them, the correlation from which
+    on a record is worth a close look, and the likeness of a copy, and of what was cut out."""
 
     stored: Tensor
+    ground: float
     worth: float
     limit: float
     cut_out: float
@@ -115,13 +142,23 @@ class ImageMemory:
     @classmethod
     def of(cls, stored: Tensor) -> ImageMemory:
         """See `Memory.of`."""
-        worth = worth_a_look(stored)
-        return cls(stored, worth, limit_of(Known.of(stored, worth)), cut_out_limit_of(stored))
+        asked = torch.arange(0, len(stored), -(-len(stored) // ASKED))
+        records, noised = stored[asked], _noised(stored[asked])
+        known = max(
+            (Known.of(stored, ground) for ground in GROUNDS),
+            key=lambda known: _least(noised, known),
+        )
+        copies = [noised, cropped(records, PLANTED)] if is_cut(records) else [noised]
+        worth = min(max(min(_least(each, known) for each in copies), UNLIKE), ALIKE)
+        others, planted = best(records, known, worth, own=asked), best(noised, known, worth)
+        limit = _limit(others.likeness, SHARE, LOWEST, planted.likeness)
+        cut_out = _limit(others.cut_out, CUT_OUT_SHARE, CUT_OUT_LOWEST)
+        return cls(stored, known.ground, worth, limit, cut_out)
 
     @classmethod
     def restored(cls, tensors: dict[str, Tensor], plain: dict[str, Any]) -> ImageMemory:
         """From what `tensors` and `plain` gave."""
-        return cls(tensors["stored"], plain["worth"], plain["limit"], plain["cut_out"])
+        return cls(tensors["stored"], **{name: plain[name] for name in LEARNED})
 
     def tensors(self) -> dict[str, Tensor]:
         """The arrays to be kept."""
@@ -129,71 +166,45 @@ class ImageMemory:
 
     def plain(self) -> dict[str, Any]:
         """The plain data to be kept."""
-        return {"worth": self.worth, "limit": self.limit, "cut_out": self.cut_out}
+        return {name: getattr(self, name) for name in LEARNED}
 
     def nearest(self, stored: Tensor) -> Nearest:
         """See `Memory.nearest`."""
-        found, cut_out = best(stored, self.known), best_cut_out(stored, self.framed)
-        is_copy = found.likeness >= self.limit
-        is_cut_out = (cut_out.likeness >= self.cut_out) & ~is_copy
-        index = torch.where(is_cut_out, cut_out.rows, found.rows)
-        correlation = torch.where(is_cut_out, cut_out.correlation, found.correlation)
-        distance = (1 - correlation).clamp(min=0).float()
-        return Nearest(index, distance, is_copy | is_cut_out)
+        found = best(stored, self.known, self.worth)
+        copied = (found.likeness >= self.limit) | (found.cut_out >= self.cut_out)
+        return Nearest(found.rows, (1 - found.correlation).clamp(min=0).float(), copied)
 
     @functools.cached_property
     def known(self) -> Known:
-        """The records and their sketches."""
-        return Known.of(self.stored, self.worth)
-
-    @functools.cached_property
-    def framed(self) -> Framed:
-        """The records in frames of their own."""
-        return Framed.of(self.stored)
+        """The records in their frames."""
+        return Known.of(self.stored, self.ground)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """None."""
         return []
 
 
-def worth_a_look(stored: Tensor) -> float:
-    """The correlation that hardly any noised copy of a training record is below."""
-    noised = sketches(_noised(stored[_asked(stored)]))
-    _, correlation = Neighbours(sketches(stored)).most_alike(noised)
-    return min(max(correlation.quantile(UNSEEN).item(), UNLIKE), ALIKE)
+def _least(copies: Tensor, known: Known) -> float:
+    """The correlation that hardly any of the copies is below."""
+    _, correlation = known.most_alike(frames_of(copies, known.ground))
+    return correlation.quantile(UNSEEN).item()
 
 
-def limit_of(known: Known) -> float:
+def _limit(likeness: Tensor, share: float, lowest: float, planted: Tensor | None = None) -> float:
     """The likeness of a copy: a share of the training records is more like another.
 
-    It is lowered until it catches most noised copies of training records, as long as no more than
-    `MOST_ACCUSED` of the records are accused.
+    It is lowered until it catches most `planted` copies of training records, as long as no more
+    than `MOST_ACCUSED` of the records are accused.
     """
-    asked = _asked(known.images)
-    records = known.images[asked]
-    likeness = best(records, known, own=asked).likeness
     # Those that are equal to others do not count.
     different = likeness[likeness < HIGHEST]
     if not len(different):
         return HIGHEST
-    planted = best(_noised(records), known).likeness
-    lowered = max(planted.quantile(MISSED).item(), different.quantile(1 - MOST_ACCUSED).item())
-    limit = min(different.quantile(1 - SHARE).item(), lowered)
-    return min(max(limit, LOWEST), HIGHEST)
-
-
-def cut_out_limit_of(stored: Tensor) -> float:
-    """The likeness of what was cut out: a share of the training records is more like another."""
-    asked = _asked(stored)
-    likeness = best_cut_out(stored[asked], Framed.of(stored), own=asked).likeness
-    different = likeness[likeness < CUT_OUT_HIGHEST]
-    quantile = different.quantile(1 - CUT_OUT_SHARE).item() if len(different) else CUT_OUT_HIGHEST
-    return min(max(quantile, CUT_OUT_LOWEST), CUT_OUT_HIGHEST)
-
-
-def _asked(stored: Tensor) -> Tensor:
-    """The rows of the records that limits are set by."""
-    return torch.arange(0, len(stored), -(-len(stored) // ASKED))
+    limit = different.quantile(1 - share).item()
+    if planted is not None:
+        accusing = different.quantile(1 - MOST_ACCUSED).item()
+        limit = min(limit, max(planted.quantile(MISSED).item(), accusing))
+    return min(max(limit, lowest), HIGHEST)
 
 
 def _noised(stored: Tensor) -> Tensor:
@@ -202,48 +213,31 @@ def _noised(stored: Tensor) -> Tensor:
     return (stored + noise).round().clamp(0, 255).to(torch.uint8)
 
 
-def best(samples: Tensor, known: Known, own: Tensor | None = None) -> Found:
-    """What each sample is most like, as it is or flipped.
+def best(samples: Tensor, known: Known, worth: float, own: Tensor | None = None) -> Found:
+    """What each sample is most like; from a correlation of `worth` on, it is looked at closely.
 
     `own` are the rows of the samples among the records, which they are not compared with.
     """
-    others = None if own is None else own[:, None]
-    rows, correlation = known.sketches.most_alike(sketches(samples), own=others)
-    likeness = torch.zeros(len(samples), dtype=torch.float64)
-    for part in torch.split(torch.nonzero(correlation >= known.worth).flatten(), AT_ONCE):
-        images, records = samples[part], known.images[rows[part]]
-        both = likenesses(images, records), likenesses(images.flip(-1), records)
-        likeness[part] = torch.maximum(*both)
-    return Found(rows, correlation, likeness)
+    frames = frames_of(samples, known.ground)
+    places, correlation = known.most_alike(frames, own)
+    likeness, cut_out = torch.zeros(2, len(samples), dtype=torch.float64)
+    for part in torch.split(torch.nonzero(correlation >= worth).flatten(), AT_ONCE):
+        records = known.at(places[part])
+        seen = Framed(samples[part], frames.take(part)).facing(records)
+        likeness[part] = likenesses(seen.images, records.images)
+        cut_out[part] = cut_out_likenesses(seen, records)
+    return Found(known.rows[places], correlation, likeness, cut_out)
 
 
-def best_cut_out(samples: Tensor, known: Framed, own: Tensor | None = None) -> Found:
-    """What each sample seems to be cut out of.
-
-    `own` are the rows of the samples among the records, which they are not compared with.
-    """
-    frames, sizes = frames_of(samples), samples.shape[2:]
-    others = None if own is None else known.places(own)
-    places, correlation = known.looks.most_alike(frames.looks, WORTH_REGISTERING, others)
-    windows, rows = guessed(frames, known.frames.take(places), sizes), known.rows[places]
-    is_worth = (correlation >= WORTH_REGISTERING) & is_crop(windows, sizes, rough=True)
-    worth = torch.nonzero(is_worth).flatten()
-    likeness = torch.zeros(len(samples))
-    likeness[worth] = registered(samples[worth], known.images[rows[worth]], windows[worth])
-    return Found(rows, correlation, likeness)
-
-
-def sketches(images: Tensor) -> Tensor:
-    """The lowest frequencies but the constant of images (N, C, H, W), of norm 1, float32 (N, 63).
-
-    An image and its mirror image have the same. Of an image of one colour there are none: all are
-    0.
-    """
-    side = min(SKETCH, close_side(*images.shape[2:]))
-    low = frequencies(images, side) * _weights(*images.shape[2:], side)
-    # Where left and right are exchanged, odd frequencies change their signs.
-    low[:, :, 1::2].abs_()
-    return normalize(low.flatten(1)[:, 1:], dim=1).float()
+def cut_out_likenesses(samples: Framed, records: Framed) -> Tensor:
+    """How alike samples and what they may have been cut out of are, (N,), 0 where it is no crop."""
+    sizes = samples.images.shape[2:]
+    windows = guessed(samples.frames, records.frames, sizes)
+    worth = torch.nonzero(is_crop(windows, sizes, rough=True)).flatten()
+    likeness = torch.zeros(len(windows), dtype=torch.float64)
+    found = registered(samples.images[worth], records.images[worth], windows[worth])
+    likeness[worth] = found.double()
+    return likeness
 
 
 def likenesses(samples: Tensor, records: Tensor) -> Tensor:

@@ -50,13 +50,11 @@ class Neighbours:
         self._lost = self._rounding(looks).max()
         self._exact = looks.double().numpy()
 
-    def most_alike(
-        self, asked: Tensor, least: float = -1, own: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def most_alike(self, asked: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The first row that is most like each of `asked`, float32 (M, D), and how alike it is.
 
-        int64 (M,) and float64 (M,). Row 0 stands for what is like none by `least`, or is 0, and the
-        number is 0. `own`, (M, K), are rows that each of `asked` is not compared with.
+        int64 (M,) and float64 (M,), both 0 of what is 0 itself. `own`, (M, K), are rows that each
+        of `asked` is not compared with.
         """
         rows, alike = np.zeros(len(asked), np.int64), np.zeros(len(asked))
         count = max(FEWEST, min(MOST, PRODUCTS // len(self.looks)))
@@ -68,13 +66,13 @@ class Neighbours:
             torch.mm(self._rows, columns.T, out=apart)
             if own is not None:
                 apart.scatter_(0, own[start : start + count].T, NOWHERE)
-            one, other = self._candidates(apart[:, : len(some)], some, least)
+            one, other = self._candidates(apart[:, : len(some)], some)
             if len(one):
                 found, *best = _most(one, other, self._products(some, one, other))
                 rows[start + found], alike[start + found] = best
         return torch.from_numpy(rows), torch.from_numpy(alike)
 
-    def _candidates(self, apart: Tensor, asked: Tensor, least: float) -> tuple[Rows, Rows]:
+    def _candidates(self, apart: Tensor, asked: Tensor) -> tuple[Rows, Rows]:
         """Which of the looks each of `asked` may be most like, from 1 less each product, (N, M).
 
         In the order of `asked`.
@@ -89,8 +87,7 @@ class Neighbours:
         nearest = least_bits.amin(dim=0).view(self._type).float().clamp_(min=0)
         most = nearest.add(error, alpha=2).mul_(slack).to(self._type).view(bits.dtype)
         # What shows nothing is equally far from all.
-        is_near = (nearest <= (1 - least + error) * slack) & (vector_norm(asked, dim=1) > 0)
-        most = torch.where(is_near, most, torch.iinfo(bits.dtype).min)
+        most[vector_norm(asked, dim=1) == 0] = torch.iinfo(bits.dtype).min
         group, one = _where(least_bits, most)
         place, found = _where(bits[:, group, one], most[one])
         one, other = one[found], place * bits.shape[1] + group[found]

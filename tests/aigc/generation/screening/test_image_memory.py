@@ -6,17 +6,14 @@ import pytest
 import torch
 from planted import COPIES, moved, trimmed_unevenly
 from torch import Tensor
+from torch.nn.functional import interpolate, pad
 
 from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
 from aigc.errors import ArtifactCorrupt
 from aigc.generation.screening import Memory, Nearest, copied_spans
-from aigc.generation.screening.image_memory import (
-    Framed,
-    best_cut_out,
-    cut_out_limit_of,
-    sketches,
-)
+from aigc.generation.screening.frames import either_side, frames_of
+from aigc.generation.screening.image_memory import ImageMemory
 
 
 @pytest.fixture(scope="module")
@@ -53,41 +50,59 @@ def test_moved_copies_of_digits_with_a_margin_are_caught_and_named(
     training: Tensor, held_out: Tensor
 ) -> None:
     """The small digits fill their images; a margin leaves room to move them."""
-    known = torch.nn.functional.pad(training, (2, 2, 2, 2))
-    limit = cut_out_limit_of(known)
-    framed = Framed.of(known)
-    found = best_cut_out(moved(known), framed)
+    known = pad(training, (2, 2, 2, 2))
+    memory = ImageMemory.of(known)
+    found = memory.nearest(moved(known))
 
-    assert (found.likeness >= limit).all()
-    assert (found.rows == torch.arange(len(known))).float().mean() > 0.99
-    fresh = torch.nn.functional.pad(held_out, (2, 2, 2, 2))
-    assert (best_cut_out(fresh, framed).likeness >= limit).float().mean() <= 0.01
+    assert found.copied.all()
+    assert (found.index == torch.arange(len(known))).float().mean() > 0.99
+    fresh = pad(held_out, (2, 2, 2, 2))
+    assert memory.nearest(fresh).copied.float().mean() <= 0.01
 
 
 def test_held_out_digits_are_hardly_ever_accused(memory: Memory, held_out: Tensor) -> None:
     assert memory.nearest(held_out).copied.float().mean() <= 0.02
 
 
-def test_who_copies_nothing_is_told_of_the_nearest_by_low_frequencies(
-    memory: Memory, training: Tensor, held_out: Tensor
+def test_every_sample_is_told_of_the_record_that_looks_most_like_it(
+    memory: Memory, held_out: Tensor
 ) -> None:
-    found = memory.nearest(held_out)
-    alike = sketches(held_out).double() @ sketches(training).double().T
+    records = memory.records
+    assert isinstance(records, ImageMemory)
+    known, looks = records.known, either_side(frames_of(held_out, records.ground).looks)
+    alike = looks.double() @ either_side(known.frames.looks).double().T
 
-    honest = ~found.copied
-    assert torch.equal(found.index[honest], alike.argmax(dim=1)[honest])
-    assert torch.allclose(found.distance[honest].double(), 1 - alike.amax(dim=1)[honest], atol=1e-6)
+    found = memory.nearest(held_out)
+
+    assert torch.equal(found.index, known.rows[alike.argmax(dim=1)])
+    assert torch.allclose(found.distance.double(), 1 - alike.amax(dim=1), atol=1e-6)
     assert found.index.dtype == torch.int64
     assert found.distance.dtype == torch.float32
 
 
-def test_copies_are_near_in_the_comparison_that_tells_them(
-    memory: Memory, training: Tensor
-) -> None:
+def test_copies_are_near_whichever_side_is_left(memory: Memory, training: Tensor) -> None:
     for copies in (training, training.flip(-1)):
-        distance = memory.nearest(copies).distance
-        # Of a few, another digit is as good as the mirrored one.
-        assert (distance <= 1e-6).float().mean() > 0.99
+        assert (memory.nearest(copies).distance <= 1e-6).all()
+
+
+def test_flipped_crops_are_caught(training: Tensor) -> None:
+    known = pad(training, (2, 2, 2, 2))
+    found = ImageMemory.of(known).nearest(moved(known).flip(-1))
+
+    assert found.copied.all()
+
+
+@pytest.mark.parametrize(("level", "ground"), [(0, 1 / 3), (90, 0)])
+def test_the_records_of_noised_copies_are_found_on_a_black_ground_and_on_a_grey_one(
+    level: int, ground: float, training: Tensor
+) -> None:
+    large = interpolate(training.float(), (20, 20), mode="bilinear").to(torch.uint8)
+    memory = ImageMemory.of(pad(large, (4, 4, 4, 4)).clamp(min=level))
+
+    found = memory.nearest(COPIES["noised"](memory.stored))
+
+    assert memory.ground == ground
+    assert (found.index == torch.arange(len(training))).float().mean() >= 0.95
 
 
 def test_what_is_said_does_not_depend_on_the_samples_beside_it(

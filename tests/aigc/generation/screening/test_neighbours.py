@@ -49,21 +49,6 @@ def test_what_is_opposite_to_all_is_most_like_the_least_opposite() -> None:
     assert torch.allclose(correlation, alike.amax(dim=1), rtol=1e-12)
 
 
-def test_nothing_that_is_alike_enough_is_missed() -> None:
-    known, asked = looks("known", 900), looks("asked", 700)
-    alike = measured(asked, known)
-    least = alike.amax(dim=1).median().item()
-
-    rows, correlation = Neighbours(known).most_alike(asked, least)
-
-    is_near = alike.amax(dim=1) >= least
-    assert torch.equal(rows[is_near], alike.argmax(dim=1)[is_near])
-    is_far = alike.amax(dim=1) < least - 0.05
-    assert is_far.any()
-    assert not rows[is_far].any()
-    assert not correlation[is_far].any()
-
-
 def test_the_first_of_equals_is_found_and_oneself_is_not() -> None:
     known = looks("known", 50).repeat(3, 1)
     every = torch.arange(150)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from aigc.generation.screening.frames import frames_of
-from aigc.generation.screening.image_memory import Framed, best_cut_out
+from aigc.generation.screening.image_memory import ImageMemory
 from aigc.generation.screening.registration import guessed, is_crop, refined, registered, shown
 
 
@@ -56,7 +56,7 @@ def test_frames_guess_where_a_bright_part_was_cut_out() -> None:
     records = torch.nn.functional.pad(pictures(20, 1, 16), (8, 4, 5, 7))
     samples = trimmed_unevenly(records)
 
-    found = guessed(frames_of(samples), frames_of(records), (28, 28))
+    found = guessed(frames_of(samples, 0), frames_of(records, 0), (28, 28))
 
     assert (found - whole(20, 28) - torch.tensor([2.0, -3.0])).abs().max() < 0.5
 
@@ -75,12 +75,12 @@ def test_a_small_part_of_a_record_is_no_crop_of_it() -> None:
 @pytest.mark.parametrize("side", [28, 64])
 def test_pictures_cropped_unevenly_are_told_from_others(channels: int, side: int) -> None:
     records, others = pictures(400, channels, side).split(200)
-    known = Framed.of(records)
+    memory = ImageMemory.of(records)
 
-    found = best_cut_out(trimmed_unevenly(records), known)
+    found = memory.nearest(trimmed_unevenly(records))
 
-    assert ((found.rows == torch.arange(200)) & (found.likeness >= 0.99)).float().mean() >= 0.95
-    assert (best_cut_out(others, known).likeness < 0.99).all()
+    assert ((found.index == torch.arange(200)) & found.copied).float().mean() >= 0.95
+    assert not memory.nearest(others).copied.any()
 
 
 def test_likeness_does_not_depend_on_the_pairs_beside_it() -> None:
