@@ -129,7 +129,7 @@ def framed(images: Tensor, ground: float) -> Frames:
     """Images (N, C, H, W) in frames of their own, without that `ground`."""
     levels = grey(images)
     if ground:
-        levels = (levels - ground * levels.amax(dim=(1, 2), keepdim=True)).clamp_(min=0)
+        levels.sub_(ground * levels.amax(dim=(1, 2), keepdim=True)).clamp_(min=0)
     height, width = levels.shape[1:]
     down, across = _placed(levels.sum(2)), _placed(levels.sum(1))
     low = _cosines(height, *down) @ levels @ _cosines(width, *across).transpose(1, 2)
