@@ -50,11 +50,13 @@ def is_committed(file: Path, is_whole: Callable[[], bool]) -> bool:
 
 
 def commit_table(table: pa.Table, attempts: Path, committed: Path) -> None:
-    """Write a table as a shard's file in an attempt of its own, and give it its name once it is on
-    the disk, unless another attempt's file has it already. Raises WorkspaceUnwritable."""
+    """Write a table as a shard's file in an attempt of its own, and give it its name, unless
+    another attempt's file has it already. Raises WorkspaceUnwritable.
+
+    It need not be on the disk yet: who goes on after a crash looks whether it is whole.
+    """
     with attempt_in(attempts) as finished:
         write_parquet(table, finished)
-        fsync(finished)
         commit(finished, committed)
 
 
@@ -63,12 +65,21 @@ def commit_shard(table: pa.Table, attempts: Path, folder: Path, path: str, split
     is. Raises WorkspaceUnwritable."""
     with attempt_in(attempts) as finished:
         write_parquet(table, finished)
+        return commit_as_shard(finished, folder, path, split)
+
+
+def commit_as_shard(finished: Path, folder: Path, path: str, split: str) -> Shard:
+    """Commit a finished file as the shard `folder/path`, once it is on the disk; the manifest's
+    entry of that shard, whoever's it is. Raises WorkspaceUnwritable."""
+    try:
         # It is hashed while the disk works.
         with ThreadPoolExecutor(1) as beside:
             on_disk = beside.submit(fsync, finished)
-            shard = shard_of(attempts, finished.name, split)
+            shard = shard_of(finished.parent, finished.name, split)
             on_disk.result()
-        is_first = commit(finished, folder / path)
+    except OSError as error:
+        raise unwritable(finished, error) from error
+    is_first = commit(finished, folder / path)
     return shard.model_copy(update={"path": path}) if is_first else shard_of(folder, path, split)
 
 

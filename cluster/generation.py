@@ -30,7 +30,7 @@ from aigc.generation.sampling import shard_table
 from aigc.modalities import modality
 from cluster.candidates import Candidates, Chosen, ModelAt, Screened
 from cluster.code import require_same_code
-from cluster.commits import commit, commit_shard, is_committed
+from cluster.commits import commit_as_shard, commit_shard, is_committed
 from cluster.locks import exclusive
 from cluster.logs import logged
 from cluster.places import Mapper
@@ -86,8 +86,7 @@ def _committed(request: ShardRequest, path: str) -> Shard:
     if is_committed(target / path, lambda: _is_whole(target, path, request)):
         return shard_of(target, path, GENERATED)
     if file := request.chosen and request.chosen.file():
-        commit(file, target / path)
-        shard = shard_of(target, path, GENERATED)
+        shard = commit_as_shard(file, target, path, GENERATED)
     else:
         shard = commit_shard(request.table(), request.attempts, target, path, GENERATED)
     log.info("made %s of %d samples", path, request.count)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from torch.nn.functional import pad
 
-FEWEST, MOST, PRODUCTS = 64, 1024, 2**23
+FEWEST, MOST, PRODUCTS = 64, 768, 2**23
 """Bounds of how many looks are asked for together, and about how many products that may be."""
 
 MULTIPLE = 32
