@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from aigc.generation.screening.frequencies import AT_ONCE, grey
+from aigc.generation.screening.frequencies import AT_ONCE, grey_levels
 
 SIDE = 7
 """The lowest frequencies of a frame that are compared."""
 
 REACH = 2.5
 
-GROUNDS = (0.0, 1 / 3)
-"""Shares of its brightest grey level that may be taken off an image: noise on a black ground would
-weigh as much as a thin stroke, and on a grey one nothing is to be taken off."""
+GROUNDS = (0, 3)
+"""By which the brightest grey level of an image may be divided, to give what is taken off: noise on
+a black ground would weigh as much as a thin stroke. Of a grey one, nothing (0) is to be taken."""
 
 CUT = 3
 """Pixels that are cut off records on each side."""
@@ -66,7 +66,7 @@ class Frames(NamedTuple):
         return Frames(self.looks, cut + self.centres * scales, self.spreads * scales)
 
 
-def framed_crops(images: Tensor, ground: float) -> tuple[Frames, Tensor]:
+def framed_crops(images: Tensor, ground: int) -> tuple[Frames, Tensor]:
     """The frames of images (N, C, H, W), then those of their crops without `CUT` pixels, and which
     image each is of, int64.
 
@@ -86,7 +86,7 @@ def is_cut(images: Tensor) -> bool:
     return min(images.shape[2:]) >= 4 * CUT
 
 
-def frames_of(images: Tensor, ground: float) -> Frames:
+def frames_of(images: Tensor, ground: int) -> Frames:
     """Images (N, C, H, W) in frames of their own, without that `ground`."""
     found = [framed(part, ground) for part in _batches(images)]
     return _together(found).take(slice(len(images)))
@@ -125,17 +125,23 @@ def _is_odd() -> Tensor:
     return torch.arange(1, SIDE**2) % SIDE % 2 == 1
 
 
-def framed(images: Tensor, ground: float) -> Frames:
+def framed(images: Tensor, ground: int) -> Frames:
     """Images (N, C, H, W) in frames of their own, without that `ground`."""
-    levels = grey(images)
-    if ground:
-        levels.sub_(ground * levels.amax(dim=(1, 2), keepdim=True)).clamp_(min=0)
+    levels = _off_the_ground(grey_levels(images), ground).float()
     height, width = levels.shape[1:]
     down, across = _placed(levels.sum(2)), _placed(levels.sum(1))
     low = _cosines(height, *down) @ levels @ _cosines(width, *across).transpose(1, 2)
     middles = torch.tensor([height, width]) / 2
     offsets, spreads = (torch.cat(both, dim=1) for both in zip(down, across, strict=True))
     return Frames(normalize(low.flatten(1)[:, 1:], dim=1), middles + offsets, spreads)
+
+
+def _off_the_ground(levels: Tensor, ground: int) -> Tensor:
+    """Grey levels uint8 (N, H, W) without what the brightest one of each is divided by `ground`."""
+    if not ground:
+        return levels
+    least = levels.flatten(1).amax(dim=1)[:, None, None] // ground
+    return torch.maximum(levels, least) - least
 
 
 def _placed(masses: Tensor) -> tuple[Tensor, Tensor]:

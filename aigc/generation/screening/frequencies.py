@@ -19,10 +19,15 @@ AT_ONCE = 256
 
 def grey(stored: Tensor) -> Tensor:
     """uint8 (N, 1 or 3, H, W) as whole grey levels, float32 (N, H, W)."""
+    return grey_levels(stored).float()
+
+
+def grey_levels(stored: Tensor) -> Tensor:
+    """uint8 (N, 1 or 3, H, W) as grey levels, uint8 (N, H, W)."""
     if stored.shape[1] == 1:
-        return stored[:, 0].float()
+        return stored[:, 0]
     red, green, blue = stored.float().unbind(1)
-    return ((299 * red + 587 * green + 114 * blue) / 1000).floor()
+    return ((299 * red + 587 * green + 114 * blue) / 1000).floor().to(torch.uint8)
 
 
 def frequencies(stored: Tensor, side: int) -> Tensor:

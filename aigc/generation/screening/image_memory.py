@@ -87,13 +87,13 @@ class Known(NamedTuple):
     left."""
 
     images: Tensor
-    ground: float
+    ground: int
     frames: Frames
     rows: Tensor
     looks: Neighbours
 
     @classmethod
-    def of(cls, images: Tensor, ground: float) -> Known:
+    def of(cls, images: Tensor, ground: int) -> Known:
         """The records in their frames."""
         frames, rows = framed_crops(images, ground)
         return cls(images, ground, frames, rows, Neighbours(either_side(frames.looks)))
@@ -134,7 +134,7 @@ class ImageMemory:
     on a record is worth a close look, and the likeness of a copy, and of what was cut out."""
 
     stored: Tensor
-    ground: float
+    ground: int
     worth: float
     limit: float
     cut_out: float

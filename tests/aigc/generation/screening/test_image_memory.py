@@ -92,9 +92,9 @@ def test_flipped_crops_are_caught(training: Tensor) -> None:
     assert found.copied.all()
 
 
-@pytest.mark.parametrize(("level", "ground"), [(0, 1 / 3), (90, 0)])
+@pytest.mark.parametrize(("level", "ground"), [(0, 3), (90, 0)])
 def test_the_records_of_noised_copies_are_found_on_a_black_ground_and_on_a_grey_one(
-    level: int, ground: float, training: Tensor
+    level: int, ground: int, training: Tensor
 ) -> None:
     large = interpolate(training.float(), (20, 20), mode="bilinear").to(torch.uint8)
     memory = ImageMemory.of(pad(large, (4, 4, 4, 4)).clamp(min=level))
