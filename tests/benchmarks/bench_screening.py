@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,14 +109,7 @@ def remembering(dataset: Dataset, records: int, figures: Figures, goals: Goals) 
         goals[f"{name}: caught"] = (caught[name], 1.0 if name == "exact" else 0.95)
     accused = memory.nearest(held_out).copied.double().mean().item()
     spent, _ = seconds(lambda: memory.nearest(many(held_out, SAMPLES)))
-    large = Memory(
-        layout,
-        type(memory.records)(
-            many(digits, records),
-            memory.records.limits,
-            memory.records.cut_out,
-        ),
-    )
+    large = replace(memory, records=replace(memory.records, stored=many(digits, records)))
     large.nearest(digits[:1])
     far, _ = seconds(lambda: large.nearest(many(held_out, 2560)))
     costs = {f"{len(digits):,}": spent / SAMPLES * 1e6, f"{records:,}": far / 2560 * 1e6}

@@ -70,14 +70,15 @@ def framed_crops(images: Tensor, ground: int) -> tuple[Frames, Tensor]:
     """The frames of images (N, C, H, W), then those of their crops without `CUT` pixels, and which
     image each is of, int64.
 
-    Of crops that look the same, and of images of which less than half would be left, there are
-    none.
+    There are none of images of which less than half would be left, nor of crops that look the
+    same, which is only said of images with a `ground`: others all look much alike.
     """
     whole, rows = frames_of(images, ground), torch.arange(len(images))
     if not is_cut(images):
         return whole, rows
     crops = frames_of(cropped(images, CUT), ground).within(CUT, images.shape[2:])
-    others = torch.nonzero((whole.looks * crops.looks).sum(dim=1) < SAME).flatten()
+    alike = (whole.looks * crops.looks).sum(dim=1)
+    others = torch.nonzero((alike < SAME) | (ground == 0)).flatten()
     return _together([whole, crops.take(others)]), torch.cat([rows, others])
 
 
