@@ -21,8 +21,10 @@ from pathlib import Path
 import torch
 from harness import Goals, conclude, machine, median, table
 
+from aigc.data.batches import Batch
 from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
+from aigc.data.stream import Stream
 from aigc.data.verification import verify
 from aigc.generation.plan import BATCH, GENERATED, ModelReference, Plan, Screening
 from aigc.generation.sampling import shard_table
@@ -30,7 +32,12 @@ from aigc.layout import Layout
 from aigc.modalities import modality
 from aigc.models import build
 from aigc.models.artifact import save_model
+from aigc.models.contract import Model
 from aigc.models.vae import VAEConfig
+from aigc.training.config import TrainingConfig
+from aigc.training.loop import Runtime, train
+from aigc.training.state import TrainingState
+from aigc.training.world import World
 from cluster.candidates import MemoryRequest, ModelAt, remember
 from cluster.code import code_digest
 from cluster.commits import commit_shard
@@ -54,14 +61,29 @@ def bare(generation: Generation, count: int) -> None:
             modality("image").encode(made)
 
 
+@functools.cache
+def trained() -> Model:
+    """The same model after 600 steps, whose samples look like digits, and are near to some."""
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = import_dataset(Path(folder), "mnist-5k")[0]
+        model = build(VAEConfig(), dataset.manifest.layout, seed=0)
+        config = TrainingConfig(steps=600, batch_size=128, seed=0)
+        runtime = Runtime(World(), lambda *_: None, lambda _: None, lambda *_: None)
+        train(TrainingState(model), Stream(dataset, "train", 128, 0), config, runtime)
+        stored, labels = dataset.records("train")
+        model.finish([Batch(modality("image").decode(stored), labels)], seed=0)
+        return model
+
+
 @contextmanager
-def night(count: int, screened: bool = False) -> Iterator[Generation]:
-    """A generation of digits in a workspace of its own; the weights of its model mean nothing."""
+def night(count: int, screened: bool = False, model: Model | None = None) -> Iterator[Generation]:
+    """A generation of digits in a workspace of its own; the weights of its model mean nothing if
+    none is given."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.at(folder)
         run, layout = workspace.run("night-1"), digits()
         config = VAEConfig()
-        digest = save_model(run.model, build(config, layout, seed=0), config, {})
+        digest = save_model(run.model, model or build(config, layout, seed=0), config, {})
         plan = Plan(
             dataset="night",
             model=ModelReference(name="digits", version=1, digest=digest),
@@ -120,12 +142,17 @@ def one_core(count: int, repeats: int) -> dict[str, list[float]]:
         "bare loop": [],
         "shards": [],
         "gates and labels": [],
+        "shards of digits": [],
+        "gates and labels of digits": [],
     }
     for _ in range(repeats):
         with night(count) as plain, night(count, screened=True) as gated:
             spent["bare loop"].append(seconds(lambda: bare(plain, count)))
             spent["shards"].append(seconds(lambda: unlabelled(plain, Here(), 1)))
             spent["gates and labels"].append(seconds(lambda: made(gated, Here(), 1)))
+        with night(count, False, trained()) as plain, night(count, True, trained()) as gated:
+            spent["shards of digits"].append(seconds(lambda: unlabelled(plain, Here(), 1)))
+            spent["gates and labels of digits"].append(seconds(lambda: made(gated, Here(), 1)))
     return spent
 
 
@@ -219,6 +246,8 @@ def main() -> int:
     )
     table(("bytes a second", *rates), [("dataset", *rates.values())])
     figures = {name: round(pace, 1) for name, pace in paces.items()}
+    digits = beside(spent["gates and labels of digits"], spent["shards of digits"])
+    figures["of digits, with gates and labels / without"] = round(digits, 3)
     figures |= {f"{name} MB/s": round(rate / 1e6, 1) for name, rate in rates.items()}
     return conclude("generation", where, figures, goals(spent | reading))
 

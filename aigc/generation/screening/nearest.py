@@ -12,8 +12,8 @@ class Nearest:
     """The training record of each of N samples that it copies, or else is nearest to.
 
     `index` int64 (N,) is its row; `distance` float32 (N,) is how far it is: of images 1 less the
-    correlation of their lowest frequencies, whichever side is left, which is the feature space in
-    which they are compared (of what was cut out: in frames), and of text 1 less the share of what
+    correlation of their lowest frequencies, in frames of their own and whichever side is left,
+    which is the feature space in which they are compared, and of text 1 less the share of what
     they have in common; `copied` bool (N,).
     """
 

@@ -143,7 +143,8 @@ def test_stopping_and_going_on_with_other_workers_equals_never_stopping(
     assume(batch_size <= records)
     folder = tmp_path_factory.mktemp("numbered")
     dataset = make_numbered(folder, records, "any", shard_records, group_records)
-    whole = [numbers_of(b) for b, _ in first(stream_of(dataset, batch_size, window), 100)]
+    most = 4 * 30 + 5
+    whole = [numbers_of(b) for b, _ in first(stream_of(dataset, batch_size, window), most)]
     seen, position = list[list[int]](), START
     for count, workers in [*stops, (5, 2)]:
         streams = [stream_of(dataset, batch_size, window, r, workers) for r in range(workers)]
