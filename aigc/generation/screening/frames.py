@@ -33,6 +33,9 @@ CUT = 3
 SAME = 0.998
 """The correlation from which on a crop looks in its frame as the whole image does."""
 
+SYMMETRIC = 0.01
+"""What the correlation of an image and its mirror image with another may differ by."""
+
 PIXELS = 2**21
 """About how many are framed together. Images of one size are so always as many together, since the
 last bit may depend on how many they are."""
@@ -54,10 +57,21 @@ class Frames(NamedTuple):
         """Those of some images."""
         return Frames(self.looks[rows], self.centres[rows], self.spreads[rows])
 
-    def mirrored(self, width: int) -> Frames:
-        """Those of the mirror images, of that width."""
+    def facing(self, others: Frames, width: int) -> tuple[Frames, Tensor]:
+        """The same of images of that width, of those flipped that then look more like the others,
+        or lie more as they do where that makes no difference; and which those are, bool (N,)."""
         centres = torch.stack([self.centres[:, 0], width - self.centres[:, 1]], dim=1)
-        return Frames(self.looks * torch.where(_is_odd(), -1, 1), centres, self.spreads)
+        flipped = Frames(self.looks * torch.where(_is_odd(), -1, 1), centres, self.spreads)
+        gain = ((flipped.looks - self.looks) * others.looks).sum(dim=1)
+        is_nearer = flipped.away_from(others) < self.away_from(others)
+        is_flipped = torch.where(gain.abs() > SYMMETRIC, gain > 0, is_nearer)
+        pairs = zip(flipped, self, strict=True)
+        return Frames(*(torch.where(is_flipped[:, None], *pair) for pair in pairs)), is_flipped
+
+    def away_from(self, others: Frames) -> Tensor:
+        """By how much they lie, and spread, otherwise than the others, in square pixels, (N,)."""
+        moved, spread = self.centres - others.centres, self.spreads - others.spreads
+        return (moved.square() + spread.square()).sum(dim=1)
 
     def within(self, cut: int, sizes: Sequence[int]) -> Frames:
         """The same, in the pixels of the images of height and width `sizes` whose inside these are:

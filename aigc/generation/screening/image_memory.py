@@ -30,7 +30,7 @@ from aigc.generation.screening.frames import (
 )
 from aigc.generation.screening.frequencies import AT_ONCE, SCALE, frequencies, grey
 from aigc.generation.screening.nearest import Nearest
-from aigc.generation.screening.neighbours import Neighbours
+from aigc.generation.screening.neighbours import Neighbours, Numbers, Rows
 from aigc.generation.screening.registration import guessed, is_crop, registered
 from aigc.modalities.image import ImageModality
 from aigc.seeding import generator
@@ -41,6 +41,9 @@ CLOSE = 16
 UNSEEN, UNLIKE, ALIKE = 0.005, 0.9, 0.985
 """The share of copies that are not looked at closely, because the correlation of their looks is too
 low, and bounds of that correlation."""
+
+MARGIN = 1e-4
+"""The correlation by which looks may differ of records that are moved copies of one another."""
 
 PLANTED = 2
 """Pixels that are cut off copies that show it: less than what records are known without."""
@@ -73,12 +76,9 @@ class Framed(NamedTuple):
 
     def facing(self, others: Framed) -> Framed:
         """The same, those flipped that then look more like the others."""
-        mirrored = self.frames.mirrored(self.images.shape[3])
-        gain = ((mirrored.looks - self.frames.looks) * others.frames.looks).sum(dim=1)
-        pairs = zip(mirrored, self.frames, strict=True)
-        frames = Frames(*(torch.where(gain[:, None] > 0, *pair) for pair in pairs))
-        is_flipped = gain[:, None, None, None] > 0
-        return Framed(torch.where(is_flipped, self.images.flip(-1), self.images), frames)
+        frames, is_flipped = self.frames.facing(others.frames, self.images.shape[3])
+        turned = torch.where(is_flipped[:, None, None, None], self.images.flip(-1), self.images)
+        return Framed(turned, frames)
 
 
 class Known(NamedTuple):
@@ -101,10 +101,18 @@ class Known(NamedTuple):
     def most_alike(self, frames: Frames, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The place of the frame that each looks most like, int64 (M,), and their correlation.
 
-        `own` are rows of the records, (M,), that each is not compared with.
+        Frames are alike wherever an image lies in them: of several it is that which lies as the
+        sample does. `own` are rows of the records, (M,), that each is not compared with.
         """
+
+        def away(one: Rows, other: Rows) -> Numbers:
+            records = self.frames.take(torch.from_numpy(other))
+            samples = frames.take(torch.from_numpy(one))
+            facing, _ = samples.facing(records, self.images.shape[3])
+            return facing.away_from(records).double().numpy()
+
         others = None if own is None else self.places(own)
-        return self.looks.most_alike(either_side(frames.looks), others)
+        return self.looks.most_alike(either_side(frames.looks), others, away, MARGIN)
 
     def at(self, places: Tensor) -> Framed:
         """The records of some frames."""

@@ -10,6 +10,7 @@ exactly. So the answer does not depend on the processor, nor on the looks asked 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -27,8 +28,8 @@ MULTIPLE = 32
 GROUP = 32
 """Looks are in groups of so many, of each of which only the nearest is compared at first."""
 
-NOWHERE = 3
-"""Farther than two looks can be apart."""
+ONESELF, NOWHERE = 2.5, 3
+"""Farther than two looks can be apart: what is not to be found, and what is not there at all."""
 
 EXACT = 2**16
 """Pairs measured together: of records that are all alike there are as many as products."""
@@ -38,6 +39,7 @@ BY_ADDING = 2.0**-16
 
 Rows = NDArray[np.int64]
 Numbers = NDArray[np.float64]
+Away = Callable[[Rows, Rows], Numbers]
 
 
 class Neighbours:
@@ -50,11 +52,18 @@ class Neighbours:
         self._lost = self._rounding(looks).max()
         self._exact = looks.double().numpy()
 
-    def most_alike(self, asked: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def most_alike(
+        self,
+        asked: Tensor,
+        own: Tensor | None = None,
+        away: Away | None = None,
+        margin: float = 0,
+    ) -> tuple[Tensor, Tensor]:
         """The first row that is most like each of `asked`, float32 (M, D), and how alike it is.
 
-        int64 (M,) and float64 (M,), both 0 of what is 0 itself. `own`, (M, K), are rows that each
-        of `asked` is not compared with.
+        int64 (M,) and float64 (M,), both 0 of what is 0 itself. Of rows that are the most alike but
+        for the `margin` it is the one least `away`, which is asked for rows of `asked` and of
+        these, (P,) each. `own`, (M, K), are rows that each of `asked` is not compared with.
         """
         rows, alike = np.zeros(len(asked), np.int64), np.zeros(len(asked))
         count = max(FEWEST, min(MOST, PRODUCTS // len(self.looks)))
@@ -65,15 +74,18 @@ class Neighbours:
             columns[: len(some)] = self._beside(-some, 1)
             torch.mm(self._rows, columns.T, out=apart)
             if own is not None:
-                apart.scatter_(0, own[start : start + count].T, NOWHERE)
-            one, other = self._candidates(apart[:, : len(some)], some)
-            if len(one):
-                found, *best = _most(one, other, self._products(some, one, other))
-                rows[start + found], alike[start + found] = best
+                apart.scatter_(0, own[start : start + count].T, ONESELF)
+            one, other = self._candidates(apart[:, : len(some)], some, margin)
+            products = self._products(some, one, other)
+            near = _near(one, products, margin)
+            one, other, products = start + one[near], other[near], products[near]
+            best = _least_away(one, other, away)
+            rows[one[best]], alike[one[best]] = other[best], products[best]
         return torch.from_numpy(rows), torch.from_numpy(alike)
 
-    def _candidates(self, apart: Tensor, asked: Tensor) -> tuple[Rows, Rows]:
-        """Which of the looks each of `asked` may be most like, from 1 less each product, (N, M).
+    def _candidates(self, apart: Tensor, asked: Tensor, margin: float) -> tuple[Rows, Rows]:
+        """Which of the looks each of `asked` may be most like, but for the margin, from 1 less each
+        product, (N, M).
 
         In the order of `asked`.
         """
@@ -85,7 +97,7 @@ class Neighbours:
         bits = apart.view(_BITS[self._type]).view(GROUP, -1, len(asked))
         least_bits = bits.amin(dim=0)
         nearest = least_bits.amin(dim=0).view(self._type).float().clamp_(min=0)
-        most = nearest.add(error, alpha=2).mul_(slack).to(self._type).view(bits.dtype)
+        most = nearest.add(error, alpha=2).add_(margin).mul_(slack).to(self._type).view(bits.dtype)
         # What shows nothing is equally far from all.
         most[vector_norm(asked, dim=1) == 0] = torch.iinfo(bits.dtype).min
         group, one = _where(least_bits, most)
@@ -134,14 +146,23 @@ def _where(numbers: Tensor, most: Tensor) -> tuple[Rows, Rows]:
     return np.divmod(found, numbers.shape[1])
 
 
-def _most(one: Rows, other: Rows, products: Numbers) -> tuple[Rows, Rows, Numbers]:
-    """Each of `one`, which ascend, once; its greatest product; and the first of its others that
-    has that."""
+def _near(one: Rows, products: Numbers, margin: float) -> Rows:
+    """Where the products are, but for the margin, the greatest of each of `one`, which ascend."""
     starts = np.flatnonzero(np.diff(one, prepend=-1))
-    most = np.maximum.reduceat(products, starts)
-    is_most = products == np.repeat(most, np.diff(starts, append=len(one)))
-    first = np.minimum.reduceat(np.where(is_most, other, np.iinfo(np.int64).max), starts)
-    return one[starts], first, most
+    most = np.maximum.reduceat(products, starts) if len(one) else products
+    return np.flatnonzero(products >= np.repeat(most, np.diff(starts, append=len(one))) - margin)
+
+
+def _least_away(one: Rows, other: Rows, away: Away | None) -> Rows:
+    """Of each of `one`, which ascend, where the one least away is, and of those the first."""
+    far = np.zeros(len(one))
+    if away:
+        alone = np.diff(one, prepend=-1).astype(bool) & np.diff(one, append=-1).astype(bool)
+        several = np.flatnonzero(~alone)
+        far[several] = away(one[several], other[several])
+    order: Rows = np.lexsort((other, far, one))
+    best: Rows = order[np.flatnonzero(np.diff(one, prepend=-1))]
+    return best
 
 
 _BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}

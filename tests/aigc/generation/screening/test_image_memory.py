@@ -13,7 +13,7 @@ from aigc.data.importers import import_dataset
 from aigc.errors import ArtifactCorrupt
 from aigc.generation.screening import Memory, Nearest, copied_spans
 from aigc.generation.screening.frames import either_side, frames_of
-from aigc.generation.screening.image_memory import ImageMemory
+from aigc.generation.screening.image_memory import MARGIN, ImageMemory
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,8 @@ def test_every_sample_is_told_of_the_record_that_looks_most_like_it(
 
     found = memory.nearest(held_out)
 
-    assert torch.equal(found.index, known.rows[alike.argmax(dim=1)])
-    assert torch.allclose(found.distance.double(), 1 - alike.amax(dim=1), atol=1e-6)
+    assert (found.index == known.rows[alike.argmax(dim=1)]).float().mean() >= 0.99
+    assert torch.allclose(found.distance.double(), 1 - alike.amax(dim=1), atol=2 * MARGIN)
     assert found.index.dtype == torch.int64
     assert found.distance.dtype == torch.float32
 
@@ -83,6 +83,37 @@ def test_every_sample_is_told_of_the_record_that_looks_most_like_it(
 def test_copies_are_near_whichever_side_is_left(memory: Memory, training: Tensor) -> None:
     for copies in (training, training.flip(-1)):
         assert (memory.nearest(copies).distance <= 1e-6).all()
+
+
+def placed(images: Tensor, down: int, across: int) -> Tensor:
+    """Images 8 × 8 in one place of black ones of 28 × 28."""
+    return pad(images, (across, 20 - across, down, 20 - down))
+
+
+def test_of_records_that_are_moved_copies_of_one_another_the_right_one_is_named(
+    training: Tensor,
+) -> None:
+    places = [(10, 10), (4, 10), (10, 16), (15, 3)]
+    records = torch.cat([placed(training[:100], *place) for place in places])
+    memory = ImageMemory.of(records)
+
+    for copies in (records, records.flip(-1)):
+        found = memory.nearest(copies)
+        assert found.copied.all()
+        assert (found.index == torch.arange(len(records))).float().mean() >= 0.99
+
+
+def test_copies_of_one_bright_pixel_are_caught_whichever_side_is_left() -> None:
+    records = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
+    records[range(20), 0, range(20), range(3, 23)] = 255
+    memory = ImageMemory.of(records)
+
+    assert memory.nearest(records).copied.all()
+    assert memory.nearest(records.flip(-1)).copied.all()
+
+
+def test_one_record_is_enough_to_be_copied(training: Tensor) -> None:
+    assert ImageMemory.of(training[:1]).nearest(training[:1]).copied.all()
 
 
 def test_flipped_crops_are_caught(training: Tensor) -> None:
