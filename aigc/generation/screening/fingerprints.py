@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from aigc.generation.screening.frequencies import AT_ONCE, frequencies, grey
+from aigc.generation.screening.frequencies import frequencies, grey, in_parts
 from aigc.layout import Layout
 from aigc.modalities.text import texts
 
@@ -56,7 +56,7 @@ def image_fingerprints(stored: Tensor) -> Tensor:
 
 def image_thumbnails(stored: Tensor) -> Tensor:
     """The mean grey levels of 14 × 14 areas, rounded down, uint8 (N, 196)."""
-    return torch.cat([_areas(grey(part)) for part in torch.split(stored, AT_ONCE)]).flatten(1)
+    return torch.cat([_areas(grey(part)) for part in in_parts(stored)]).flatten(1)
 
 
 def _areas(levels: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from aigc.generation.screening.frequencies import AT_ONCE, grey_levels
+from aigc.generation.screening.frequencies import grey_levels, in_parts
 
 SIDE = 7
 """The lowest frequencies of a frame that are compared."""
@@ -36,9 +36,9 @@ SAME = 0.998
 SYMMETRIC = 0.01
 """What the correlation of an image and its mirror image with another may differ by."""
 
-PIXELS = 2**21
-"""About how many are framed together. Images of one size are so always as many together, since the
-last bit may depend on how many they are."""
+MOST, PIXELS = 4096, 2**21
+"""Of images that are framed together, and of their pixels. Images of one size are so always as many
+together, since the last bit may depend on how many they are."""
 
 
 class Frames(NamedTuple):
@@ -109,7 +109,7 @@ def frames_of(images: Tensor, ground: int) -> Frames:
 
 def _batches(images: Tensor) -> Iterator[Tensor]:
     """Whole batches, the last filled up with zeros; at least one."""
-    size = max(1, PIXELS // math.prod(images.shape[2:]))
+    size = max(1, min(MOST, PIXELS // math.prod(images.shape[2:])))
     for start in range(0, max(len(images), 1), size):
         part = images[start : start + size]
         yield torch.cat([part, part.new_zeros(size - len(part), *part.shape[1:])])
@@ -124,8 +124,7 @@ def cropped(images: Tensor, pixels: int) -> Tensor:
     height, width = images.shape[2:]
     inner = images[:, :, pixels : height - pixels, pixels : width - pixels]
     parts = [
-        interpolate(part.float(), (height, width), mode="bilinear")
-        for part in torch.split(inner, AT_ONCE)
+        interpolate(part.float(), (height, width), mode="bilinear") for part in in_parts(inner)
     ]
     return torch.cat(parts).round().to(torch.uint8)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 import torch
@@ -13,8 +14,8 @@ SCALE = 1024
 
 WHITE = 255
 
-AT_ONCE = 256
-"""Images looked at together: what is in between stays in the cache of a core."""
+MOST, PIXELS = 256, 2**20
+"""Of images looked at together, and of their pixels: what is in between stays in a cache."""
 
 
 def grey(stored: Tensor) -> Tensor:
@@ -30,12 +31,22 @@ def grey_levels(stored: Tensor) -> Tensor:
     return ((299 * red + 587 * green + 114 * blue) / 1000).floor().to(torch.uint8)
 
 
+def in_parts(stored: Tensor) -> tuple[Tensor, ...]:
+    """Images (N, C, H, W) in parts to be looked at together."""
+    return torch.split(stored, at_once(stored))
+
+
+def at_once(stored: Tensor) -> int:
+    """How many images (N, C, H, W) are looked at together."""
+    return max(1, min(MOST, PIXELS // math.prod(stored.shape[2:])))
+
+
 def frequencies(stored: Tensor, side: int) -> Tensor:
     """Cosine coefficients of images, `side` down and `side` across, float64 (N, side, side).
 
     They are 1024² times as large as the sums of their definition.
     """
-    found = [_transformed(grey(part), side) for part in torch.split(stored, AT_ONCE)]
+    found = [_transformed(grey(part), side) for part in in_parts(stored)]
     return torch.cat(found)
 
 

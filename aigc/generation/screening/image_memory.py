@@ -28,7 +28,7 @@ from aigc.generation.screening.frames import (
     frames_of,
     is_cut,
 )
-from aigc.generation.screening.frequencies import AT_ONCE, SCALE, frequencies, grey
+from aigc.generation.screening.frequencies import SCALE, at_once, frequencies, grey
 from aigc.generation.screening.nearest import Nearest
 from aigc.generation.screening.neighbours import Neighbours, Numbers, Rows
 from aigc.generation.screening.registration import guessed, is_crop, registered
@@ -228,8 +228,9 @@ def best(samples: Tensor, known: Known, worth: float, own: Tensor | None = None)
     """
     frames = frames_of(samples, known.ground)
     places, correlation = known.most_alike(frames, own)
+    close = torch.nonzero(correlation >= worth).flatten()
     likeness, cut_out = torch.zeros(2, len(samples), dtype=torch.float64)
-    for part in torch.split(torch.nonzero(correlation >= worth).flatten(), AT_ONCE):
+    for part in torch.split(close, at_once(samples)):
         records = known.at(places[part])
         seen = Framed(samples[part], frames.take(part)).facing(records)
         likeness[part] = likenesses(seen.images, records.images)
