@@ -12,7 +12,7 @@ from aigc.data.catalog import Dataset
 from aigc.data.importers import import_dataset
 from aigc.errors import ArtifactCorrupt
 from aigc.generation.screening import Memory, Nearest, copied_spans
-from aigc.generation.screening.frames import either_side, frames_of
+from aigc.generation.screening.frames import either_side, framed_crops, frames_of
 from aigc.generation.screening.image_memory import MARGIN, ImageMemory
 
 
@@ -116,6 +116,40 @@ def test_one_record_is_enough_to_be_copied(training: Tensor) -> None:
     assert ImageMemory.of(training[:1]).nearest(training[:1]).copied.all()
 
 
+def enlarged(images: Tensor, side: int) -> Tensor:
+    """Images of that height and width, in the middle of black ones of 28 × 28."""
+    large = interpolate(images.float(), (side, side), mode="bilinear").to(torch.uint8)
+    return pad(large, ((28 - side) // 2,) * 4)
+
+
+def test_crops_that_look_like_their_records_are_left_out_only_where_a_ground_is_taken_off(
+    training: Tensor,
+) -> None:
+    """Their margins are black: all that is cut off is ground."""
+    records = enlarged(training[:100], 14)
+
+    assert len(framed_crops(records, 3)[1]) < 150
+    assert len(framed_crops(records, 0)[1]) == 200
+
+
+def test_a_crop_lies_in_its_record_where_it_was_cut_out(training: Tensor) -> None:
+    records = enlarged(training[:100], 14)
+    whole, (both, _) = frames_of(records, 0), framed_crops(records, 0)
+    crops = both.take(slice(100, 200))
+
+    assert (crops.centres - whole.centres).abs().max() < 0.1
+    assert (crops.spreads - whole.spreads).abs().max() < 0.1
+
+
+def test_digits_that_fill_their_images_are_caught_when_they_are_cropped(training: Tensor) -> None:
+    """They look less alike than noised ones, by which alone the worth of a close look would be
+    learned."""
+    records = enlarged(training[:400], 28)
+    found = ImageMemory.of(records).nearest(COPIES["cropped by 2"](records))
+
+    assert found.copied.float().mean() >= 0.95
+
+
 def test_flipped_crops_are_caught(training: Tensor) -> None:
     known = pad(training, (2, 2, 2, 2))
     found = ImageMemory.of(known).nearest(moved(known).flip(-1))
@@ -127,8 +161,7 @@ def test_flipped_crops_are_caught(training: Tensor) -> None:
 def test_the_records_of_noised_copies_are_found_on_a_black_ground_and_on_a_grey_one(
     level: int, ground: int, training: Tensor
 ) -> None:
-    large = interpolate(training.float(), (20, 20), mode="bilinear").to(torch.uint8)
-    memory = ImageMemory.of(pad(large, (4, 4, 4, 4)).clamp(min=level))
+    memory = ImageMemory.of(enlarged(training, 20).clamp(min=level))
 
     found = memory.nearest(COPIES["noised"](memory.stored))
 

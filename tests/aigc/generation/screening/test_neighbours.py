@@ -83,13 +83,13 @@ def test_of_nothing_asked_there_is_no_answer() -> None:
 
 def test_of_those_as_alike_but_for_the_margin_the_one_least_away_is_found() -> None:
     known = looks("known", 40)
-    known = torch.cat([known, normalize(known + 1e-5, dim=1), normalize(known + 0.1, dim=1)])
+    known = torch.cat([known, normalize(known + 0.03, dim=1), normalize(known + 0.3, dim=1)])
 
     def last_first(one: Rows, other: Rows) -> Numbers:
         assert (one % 40 == other % 40).all()
         return -other.astype(float)
 
-    rows, correlation = Neighbours(known).most_alike(known[:40], away=last_first, margin=1e-4)
+    rows, correlation = Neighbours(known).most_alike(known[:40], away=last_first, margin=0.02)
 
     assert torch.equal(rows, torch.arange(40, 80))
     assert torch.allclose(correlation, (known[:40].double() * known[40:80].double()).sum(dim=1))
