@@ -240,10 +240,10 @@ def _read(file: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def _is_whole(file: Path, count: int) -> bool:
-    """Whether a file of so many candidates is there and can be read."""
+    """Whether a file of so many candidates is there, can be read, and says what is against them."""
     try:
-        return len(_read(file)) == count
-    except (OSError, ValueError, pa.ArrowException):
+        return len(findings(_read(file)).blank) == count
+    except (OSError, ValueError, LookupError, pa.ArrowException):
         return False
 
 

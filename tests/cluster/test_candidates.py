@@ -18,6 +18,7 @@ import pytest
 from aigc.data.catalog import Dataset
 from aigc.data.verification import verify
 from aigc.generation.plan import ModelReference, Plan, Screening
+from aigc.generation.scores import AGAINST
 from aigc.layout import Layout
 from aigc.models import build
 from aigc.models.artifact import save_model
@@ -184,6 +185,22 @@ def test_candidates_that_a_crash_left_broken_are_made_again(
     whole = made(generation)
     (first, *_) = sorted(generation.run.candidates.rglob("*.parquet"))
     first.write_bytes(broken(first.read_bytes()))
+    for shard in whole.manifest.shards:
+        (whole.folder / shard.path).unlink()
+    assert made(generation).manifest.shards == whole.manifest.shards
+
+
+@pytest.mark.parametrize("against", ['{"blanl": [0]}', '{"blank": [999999]}', "{"])
+def test_candidates_that_say_what_nobody_understands_are_made_again(
+    workspace: Workspace, against: str
+) -> None:
+    generation = planned(workspace, "night", Screening(budget=COUNT))
+    whole = made(generation)
+    (first, *_) = sorted(generation.run.candidates.rglob("*.parquet"))
+    table = pq.read_table(first)
+    metadata = {**table.schema.metadata, AGAINST: against}
+    first.unlink()
+    pq.write_table(table.replace_schema_metadata(metadata), first)
     for shard in whole.manifest.shards:
         (whole.folder / shard.path).unlink()
     assert made(generation).manifest.shards == whole.manifest.shards
