@@ -2,8 +2,8 @@
 lies and how high and wide it is: so a copy that was moved or cropped is nearly the same in them.
 
 A frame is about the centre of mass, and spans `REACH` standard deviations to each side. Records
-have frames of several crops, so that what cuts into the bright part of a copy cuts into that of
-the record too.
+also have one without their outer pixels, so that what cuts into the bright part of a copy cuts into
+that of the record too.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ UNSEEN, UNLIKE, ALIKE = 0.005, 0.9, 0.985
 low, and bounds of that correlation."""
 
 MARGIN = 1e-4
-"""The correlation by which looks may differ of records that are moved copies of one another."""
+"""By how much the correlations with records may differ that are moved copies of one another."""
 
 PLANTED = 2
 """Pixels that are cut off copies that show it: less than what records are known without."""
@@ -75,7 +75,7 @@ class Framed(NamedTuple):
     frames: Frames
 
     def facing(self, others: Framed) -> Framed:
-        """The same, those flipped that then look more like the others."""
+        """The same, those flipped that then look, or lie, more as the others do."""
         frames, is_flipped = self.frames.facing(others.frames, self.images.shape[3])
         turned = torch.where(is_flipped[:, None, None, None], self.images.flip(-1), self.images)
         return Framed(turned, frames)
