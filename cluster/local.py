@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
 from typing import Self
 
-import psutil
 import ray
 
 from cluster.on_ray import OnRay, connect
@@ -29,10 +27,6 @@ _ALONE = {
 them would take turns with the workers on their cores."""
 
 
-LEAVING_SECONDS = 5.0
-"""For how long what Ray has started may outlive it."""
-
-
 class LocalRay(OnRay):
     """Ray Train and Ray tasks on this machine."""
 
@@ -51,24 +45,8 @@ class LocalRay(OnRay):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        started = _of_raylets()
         ray.shutdown()
-        # Workers leave with their raylet, but some wait for ever for a lock in Ray's own exit.
-        _, stuck = psutil.wait_procs(started, timeout=LEAVING_SECONDS)
-        for process in stuck:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
 
     def capacity(self) -> Capacity:
         """This machine."""
         return machine()
-
-
-def _of_raylets() -> list[psutil.Process]:
-    """What the raylets of this process have started: workers, and what these have started."""
-    started = list[psutil.Process]()
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if child.name() == "raylet":
-                started += child.children(recursive=True)
-    return started
