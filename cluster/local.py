@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from typing import Self
 
+import psutil
 import ray
 
 from cluster.on_ray import OnRay, connect
@@ -26,6 +28,9 @@ _ALONE = {
 """No machine is announced to go, and nobody reads the figures and logs of this Ray: what collects
 them would take turns with the workers on their cores."""
 
+LEAVING_SECONDS = 5.0
+"""For how long what Ray has started may outlive it."""
+
 
 class LocalRay(OnRay):
     """Ray Train and Ray tasks on this machine."""
@@ -41,12 +46,39 @@ class LocalRay(OnRay):
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = _TOKEN
         cpus = int(self.capacity().nodes[0].cpus)
+        others = _raylets()
         connect(address="local", num_cpus=cpus, include_dashboard=False)
+        self._own_raylets = _raylets() - others
         return self
 
     def __exit__(self, *exception: object) -> None:
+        started = _started_by(self._own_raylets)
         ray.shutdown()
+        # Workers leave with their raylet, but some wait for ever for a lock in Ray's own exit.
+        _, stuck = psutil.wait_procs(started, timeout=LEAVING_SECONDS)
+        for process in stuck:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def capacity(self) -> Capacity:
         """This machine."""
         return machine()
+
+
+def _raylets() -> set[psutil.Process]:
+    """Those that this process has started."""
+    raylets = set[psutil.Process]()
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if child.name() == "raylet":
+                raylets.add(child)
+    return raylets
+
+
+def _started_by(raylets: set[psutil.Process]) -> list[psutil.Process]:
+    """Workers, and what these have started."""
+    started = list[psutil.Process]()
+    for raylet in raylets:
+        with suppress(psutil.NoSuchProcess):
+            started += raylet.children(recursive=True)
+    return started

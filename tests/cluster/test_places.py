@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from ray.train import ScalingConfig
@@ -124,3 +126,21 @@ def test_a_training_starts_none_of_the_helpers_of_ray_that_it_has_no_use_for(
 
     spared = {"DatasetsCallback", "PlacementGroupCleanerCallback"}
     assert kinds(plain) - kinds(ours) == spared
+
+
+def _leave_a_process(_: int) -> int:
+    return subprocess.Popen(["sleep", "600"], start_new_session=True).pid
+
+
+@pytest.mark.ray
+def test_a_local_ray_is_gone_with_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what its workers have started, and leave behind themselves."""
+    monkeypatch.setattr("cluster.local.LEAVING_SECONDS", 1.0)
+    with LocalRay(tmp_path / "ray") as place:
+        (left,) = place.map(_leave_a_process, [0], Resources())
+        assert psutil.pid_exists(left)
+
+    psutil.wait_procs([psutil.Process(left)] if psutil.pid_exists(left) else [], timeout=10)
+    assert not psutil.pid_exists(left)
