@@ -12,8 +12,6 @@ import pytest
 from aigc.errors import WorkspaceUnwritable
 from cluster.journal import Journal, JournalReader, Lines, following
 
-POINTS = 10_000
-
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -140,18 +138,6 @@ def test_a_line_of_any_length_is_torn_and_dropped(path: Path) -> None:
         with closing(Lines(path)) as lines:
             sizes.append(lines.size)
     assert sizes == [200_001, 0]
-
-
-def test_ten_thousand_points_are_a_tenth_of_a_second(path: Path) -> None:
-    def seconds() -> float:
-        path.unlink(missing_ok=True)
-        journal, started = Journal(path), time.perf_counter()
-        for step in range(POINTS // 10):
-            journal.report(step, {f"figure{number}": step / 7 for number in range(10)})
-        journal.close()
-        return time.perf_counter() - started
-
-    assert min(seconds() for _ in range(5)) <= 0.1
 
 
 def test_who_follows_hears_everything(path: Path) -> None:

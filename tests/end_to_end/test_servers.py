@@ -10,7 +10,6 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -91,7 +90,7 @@ def test_a_night_is_recorded_by_a_server_that_keeps_the_artifacts(
     ],
 )
 @pytest.mark.parametrize("words", [("model", "list"), submit("vae", "local")])
-def test_what_is_wrong_with_the_credentials_is_one_sentence_in_seconds(
+def test_what_is_wrong_with_the_credentials_is_one_sentence(
     guarded_server: MlflowServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -104,10 +103,8 @@ def test_what_is_wrong_with_the_credentials_is_one_sentence_in_seconds(
     if username is not None and password is not None:
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", username)
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
-    started = time.monotonic()
     printed = aigc(tmp_path, *words, code=2)
 
-    assert time.monotonic() - started < 10
     assert printed.splitlines()[-1].startswith(f"error: {sentence}")
     assert "wrong" not in printed
 
