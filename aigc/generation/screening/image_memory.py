@@ -262,7 +262,8 @@ def likenesses(samples: Tensor, records: Tensor) -> Tensor:
     low = (sample - contrast[:, None] * record).square().sum(1)
     rest = grey(samples).flatten(1) - contrast[:, None] * grey(records).flatten(1)
     high = (rest - rest.mean(1, keepdim=True)).square().sum(1) - low
-    noise = high.clamp(min=0) * sample.shape[1] / (height * width - side * side)
+    # The smallest images have low frequencies alone, and nothing to know noise by.
+    noise = high.clamp(min=0) * sample.shape[1] / max(1, height * width - side * side)
     noise = torch.minimum(noise, MOST_NOISE * low)
     alike = 1 - (low - noise) / (sample.square().sum(1) - noise).clamp(min=1e-9)
     # Rounded cosines leave a little of one colour.

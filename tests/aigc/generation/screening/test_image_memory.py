@@ -14,6 +14,7 @@ from aigc.errors import ArtifactCorrupt
 from aigc.generation.screening import Memory, Nearest, copied_spans
 from aigc.generation.screening.frames import either_side, framed_crops, frames_of
 from aigc.generation.screening.image_memory import MARGIN, ImageMemory
+from aigc.seeding import generator
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,16 @@ def test_copies_of_one_bright_pixel_are_caught_whichever_side_is_left() -> None:
 
     assert memory.nearest(records).copied.all()
     assert memory.nearest(records.flip(-1)).copied.all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 16), (1, 16, 1), (3, 1, 40), (1, 2, 2), (1, 2, 30)])
+def test_copies_of_the_smallest_images_are_caught(shape: tuple[int, ...]) -> None:
+    noise = torch.randint(0, 256, (60, *shape), generator=generator("smallest"))
+    records = noise.to(torch.uint8)
+    found = ImageMemory.of(records).nearest(records)
+
+    assert found.copied.all()
+    assert found.index.tolist() == list(range(60))
 
 
 def test_one_record_is_enough_to_be_copied(training: Tensor) -> None:
