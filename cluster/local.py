@@ -10,6 +10,8 @@ from typing import Self
 import psutil
 import ray
 
+from aigc.errors import first_line
+from cluster.errors import WorkerLost
 from cluster.on_ray import OnRay, connect
 from cluster.places import machine
 from cluster.resources import Capacity
@@ -47,7 +49,14 @@ class LocalRay(OnRay):
         os.environ["RAY_AUTH_TOKEN"] = _TOKEN
         cpus = int(self.capacity().nodes[0].cpus)
         others = _raylets()
-        connect(address="local", num_cpus=cpus, include_dashboard=False)
+        try:
+            connect(address="local", num_cpus=cpus, include_dashboard=False)
+        except Exception as error:  # Ray has no other name for a node that does not start.
+            ray.shutdown()
+            raise WorkerLost(
+                f"no Ray starts on this machine: {first_line(error)}",
+                "Submit the same spec again, or without Ray: --on here",
+            ) from error
         self._own_raylets = _raylets() - others
         return self
 

@@ -16,7 +16,7 @@ from ray.train.torch import TorchTrainer
 from aigc.errors import DataError
 from aigc.training.world import World
 from cluster import on_ray
-from cluster.errors import CanNeverFit
+from cluster.errors import CanNeverFit, WorkerLost
 from cluster.local import LocalRay
 from cluster.places import Here, Place, device, machine, require_fit
 from cluster.resources import Resources
@@ -126,6 +126,15 @@ def test_a_training_starts_none_of_the_helpers_of_ray_that_it_has_no_use_for(
 
     spared = {"DatasetsCallback", "PlacementGroupCleanerCallback"}
     assert kinds(plain) - kinds(ours) == spared
+
+
+def test_a_ray_that_does_not_start_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sockets are files, whose paths have at most 107 bytes."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("deep" * 30)))
+    with pytest.raises(WorkerLost, match=r"no Ray starts on this machine: .*107"):
+        LocalRay(tmp_path / "ray").__enter__()
 
 
 def _leave_a_process(_: int) -> int:
