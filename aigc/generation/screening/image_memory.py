@@ -64,8 +64,8 @@ MISSED, MOST_ACCUSED = 0.04, 0.007
 ASKED = 5000
 """Training records by which the limits are set."""
 
-LEARNED = ("ground", "worth", "limit", "cut_out")
-"""What is kept of a memory beside its records."""
+LEARNED = ("worth", "limit", "cut_out")
+"""What is kept of a memory beside the records and their ground."""
 
 
 class Framed(NamedTuple):
@@ -95,7 +95,11 @@ class Known(NamedTuple):
     @classmethod
     def of(cls, images: Tensor, ground: int) -> Known:
         """The records in their frames."""
-        frames, rows = framed_crops(images, ground)
+        return cls.in_frames(images, ground, *framed_crops(images, ground))
+
+    @classmethod
+    def in_frames(cls, images: Tensor, ground: int, frames: Frames, rows: Tensor) -> Known:
+        """Records whose frames were found before."""
         return cls(images, ground, frames, rows, Neighbours(either_side(frames.looks)))
 
     def most_alike(self, frames: Frames, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -138,11 +142,10 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageMemory:
-    """Stored records (N, C, H, W), the ground that is no part of them, the correlation from which
-    on a record is worth a close look, and the likeness of a copy, and of what was cut out."""
+    """The records, the correlation from which on one is worth a close look, and the likeness of a
+    copy, and of what was cut out."""
 
-    stored: Tensor
-    ground: int
+    known: Known
     worth: float
     limit: float
     cut_out: float
@@ -161,31 +164,29 @@ class ImageMemory:
         others, planted = best(records, known, worth, own=asked), best(noised, known, worth)
         limit = _limit(others.likeness, SHARE, LOWEST, planted.likeness)
         cut_out = _limit(others.cut_out, CUT_OUT_SHARE, CUT_OUT_LOWEST)
-        return cls(stored, known.ground, worth, limit, cut_out)
+        return cls(known, worth, limit, cut_out)
 
     @classmethod
     def restored(cls, tensors: dict[str, Tensor], plain: dict[str, Any]) -> ImageMemory:
         """From what `tensors` and `plain` gave."""
-        return cls(tensors["stored"], **{name: plain[name] for name in LEARNED})
+        frames = Frames(*(tensors[name] for name in Frames._fields))
+        known = Known.in_frames(tensors["stored"], plain["ground"], frames, tensors["rows"])
+        return cls(known, **{name: plain[name] for name in LEARNED})
 
     def tensors(self) -> dict[str, Tensor]:
-        """The arrays to be kept."""
-        return {"stored": self.stored}
+        """The arrays to be kept: with the frames, which take longer to find than to read."""
+        known = self.known
+        return {"stored": known.images, "rows": known.rows, **known.frames._asdict()}
 
     def plain(self) -> dict[str, Any]:
         """The plain data to be kept."""
-        return {name: getattr(self, name) for name in LEARNED}
+        return {"ground": self.known.ground} | {name: getattr(self, name) for name in LEARNED}
 
     def nearest(self, stored: Tensor) -> Nearest:
         """See `Memory.nearest`."""
         found = best(stored, self.known, self.worth)
         copied = (found.likeness >= self.limit) | (found.cut_out >= self.cut_out)
         return Nearest(found.rows, (1 - found.correlation).clamp(min=0).float(), copied)
-
-    @functools.cached_property
-    def known(self) -> Known:
-        """The records in their frames."""
-        return Known.of(self.stored, self.ground)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """None."""

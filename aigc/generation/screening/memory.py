@@ -15,7 +15,7 @@ from aigc.generation.screening.text_memory import TextMemory
 from aigc.layout import Layout
 from aigc.training.tensors import read_tensors, write_tensors
 
-FORMAT = 3
+FORMAT = 4
 """Of what is written. Another one's limits are of other comparisons: it is to be made anew."""
 
 MEMORIES: dict[str, type[ImageMemory] | type[TextMemory]] = {

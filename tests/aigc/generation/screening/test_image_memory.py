@@ -70,7 +70,8 @@ def test_every_sample_is_told_of_the_record_that_looks_most_like_it(
 ) -> None:
     records = memory.records
     assert isinstance(records, ImageMemory)
-    known, looks = records.known, either_side(frames_of(held_out, records.ground).looks)
+    known = records.known
+    looks = either_side(frames_of(held_out, known.ground).looks)
     alike = looks.double() @ either_side(known.frames.looks).double().T
 
     found = memory.nearest(held_out)
@@ -174,9 +175,9 @@ def test_the_records_of_noised_copies_are_found_on_a_black_ground_and_on_a_grey_
 ) -> None:
     memory = ImageMemory.of(enlarged(training, 20).clamp(min=level))
 
-    found = memory.nearest(COPIES["noised"](memory.stored))
+    found = memory.nearest(COPIES["noised"](memory.known.images))
 
-    assert memory.ground == ground
+    assert memory.known.ground == ground
     assert (found.index == torch.arange(len(training))).float().mean() >= 0.95
 
 

@@ -37,10 +37,10 @@ def test_a_memory_of_another_format_is_refused_though_nothing_is_missing(tmp_pat
     memory = Memory.of(stored, Layout(modality="image", shape=(1, 8, 8)))
     memory.save(tmp_path / "memory")
     tensors, plain, _ = read_tensors(tmp_path / "memory")
-    write_tensors(tmp_path / "older", tensors, plain | {"format": 2})
+    write_tensors(tmp_path / "older", tensors, plain | {"format": 3})
 
     assert Memory.load(tmp_path / "memory").layout == memory.layout
-    with pytest.raises(ArtifactCorrupt, match="its format is 2, not 3"):
+    with pytest.raises(ArtifactCorrupt, match="its format is 3, not 4"):
         Memory.load(tmp_path / "older")
 
 
