@@ -177,12 +177,10 @@ def _places(size: int) -> Tensor:
 
 def _cosines(size: int, centre: Tensor, spread: Tensor) -> Tensor:
     """The cosines of frames along an axis of so many pixels, float32 (N, 7, size)."""
-    half = math.pi / 2
-    first = torch.cos(
-        half + ((_places(size) - centre) * (half / REACH / spread)).clamp(-half, half)
-    )
+    half, cosines = math.pi / 2, torch.ones(SIDE, len(centre), size)
+    angles = half + ((_places(size) - centre) * (half / REACH / spread)).clamp(-half, half)
+    twice = 2 * torch.cos(angles, out=cosines[1])
     # Chebyshev's recurrence: a cosine takes far longer than a product.
-    twice, rows = 2 * first, [torch.ones_like(first), first]
-    for _ in range(2, SIDE):
-        rows.append(twice * rows[-1] - rows[-2])
-    return torch.stack(rows, dim=1)
+    for row in range(2, SIDE):
+        torch.mul(twice, cosines[row - 1], out=cosines[row]).sub_(cosines[row - 2])
+    return cosines.transpose(0, 1)
