@@ -107,7 +107,7 @@ def make_candidates(request: CandidatesRequest) -> int:
     return len(request.samples)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chosen:
     """Candidates, int64 (N, 2), the sample and the attempt of each in the order of the samples, as
     those of one shard, and the files that hold them."""

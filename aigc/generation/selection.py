@@ -65,7 +65,7 @@ class Rejected:
     reason: Reason
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Selection:
     """`attempts`, int64 (count,), are those of the samples that were accepted, −1 where none was;
     what was rejected, and how many candidates were made in all."""
