@@ -9,7 +9,7 @@ FactoryError (aigc.errors)
     ├── CannotCancel            the job has ended, belongs to another one, or is out of reach
     ├── JobFailed               the job ran and ended in an error of its own
     ├── OutOfMemory             a worker wanted more memory than there is
-    ├── WorkerLost              a worker or node died and the retries are used up
+    ├── WorkerLost              a worker or node died, and the retries are used up, or none starts
     ├── ModelNotFound           the registry has no such model or version
     │   └── NoChampion          the model is there, but nobody has promoted a version
     ├── GateRefused             the figures do not pass the gates
@@ -73,7 +73,7 @@ class OutOfMemory(ClusterError):
 
 
 class WorkerLost(ClusterError):
-    """A worker or node died and the retries are used up."""
+    """A worker or node died, and the retries are used up, or none starts."""
 
 
 class ModelNotFound(ClusterError):

@@ -48,46 +48,61 @@ class LocalRay(OnRay):
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = _TOKEN
         cpus = int(self.capacity().nodes[0].cpus)
-        others = _raylets()
+        if ray.is_initialized():
+            raise RuntimeError("this process uses a Ray already")
+        others = _of_ray()
         try:
             connect(address="local", num_cpus=cpus, include_dashboard=False)
-        except Exception as error:  # Ray has no other name for a node that does not start.
-            ray.shutdown()
+        except BaseException as error:
+            _end(_of_ray() - others)
+            if not isinstance(error, Exception):
+                raise
+            # Ray has no other name for a node that does not start.
             raise WorkerLost(
                 f"no Ray starts on this machine: {first_line(error)}",
-                "Submit the same spec again, or without Ray: --on here",
+                "See what stands in its way: aigc doctor; or do without it: --on here",
             ) from error
-        self._own_raylets = _raylets() - others
+        self._processes = _of_ray() - others
         return self
 
     def __exit__(self, *exception: object) -> None:
-        started = _started_by(self._own_raylets)
-        ray.shutdown()
-        # Workers leave with their raylet, but some wait for ever for a lock in Ray's own exit.
-        _, stuck = psutil.wait_procs(started, timeout=LEAVING_SECONDS)
-        for process in stuck:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        _end(self._processes)
 
     def capacity(self) -> Capacity:
         """This machine."""
         return machine()
 
 
-def _raylets() -> set[psutil.Process]:
-    """Those that this process has started."""
-    raylets = set[psutil.Process]()
+def _of_ray() -> set[psutil.Process]:
+    """What Ray has started from this process: its servers, but not their workers."""
+    found = set[psutil.Process]()
     for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):
-            if child.name() == "raylet":
-                raylets.add(child)
-    return raylets
+        with suppress(psutil.Error):
+            if any("/ray/" in word for word in child.cmdline()):
+                found.add(child)
+    return found
 
 
-def _started_by(raylets: set[psutil.Process]) -> list[psutil.Process]:
-    """Workers, and what these have started."""
-    started = list[psutil.Process]()
-    for raylet in raylets:
-        with suppress(psutil.NoSuchProcess):
-            started += raylet.children(recursive=True)
-    return started
+def _end(processes: set[psutil.Process]) -> None:
+    """Leave Ray, and end those processes and all that still hangs below them: what a worker had
+    started that was lost before is not found."""
+    started = _with_descendants(processes)
+    try:
+        ray.shutdown()
+        # Workers leave with their raylet, but some wait for ever for a lock in Ray's own exit.
+        psutil.wait_procs(started, timeout=LEAVING_SECONDS)
+    finally:
+        # What had started half has started more since.
+        left = started | _with_descendants(processes)
+        for process in left:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(left, timeout=LEAVING_SECONDS)
+
+
+def _with_descendants(processes: set[psutil.Process]) -> set[psutil.Process]:
+    found = set(processes)
+    for process in processes:
+        with suppress(psutil.Error):
+            found.update(process.children(recursive=True))
+    return found

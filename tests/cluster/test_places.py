@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+from ray._private.node import Node
 from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
 
@@ -137,8 +139,33 @@ def test_a_ray_that_does_not_start_is_one_sentence(
         LocalRay(tmp_path / "ray").__enter__()
 
 
+@pytest.mark.ray
+@pytest.mark.parametrize("error", [RuntimeError("no raylet"), KeyboardInterrupt()])
+def test_nothing_is_left_of_a_ray_that_starts_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    start = Node.start_raylet
+
+    def start_and_fail(self: Node, *arguments: object) -> None:
+        start(self, *arguments)
+        raise error
+
+    monkeypatch.setattr(Node, "start_raylet", start_and_fail)
+    monkeypatch.setattr("cluster.local.LEAVING_SECONDS", 1.0)
+    before = set(psutil.Process().children(recursive=True))
+    with pytest.raises((WorkerLost, KeyboardInterrupt)), LocalRay(tmp_path / "ray"):
+        pass
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+STUBBORN = "trap '' TERM; sleep 600 & echo $!; wait"
+
+
 def _leave_a_process(_: int) -> int:
-    return subprocess.Popen(["sleep", "600"], start_new_session=True).pid
+    shell = ["bash", "-c", STUBBORN]
+    started = subprocess.Popen(shell, start_new_session=True, stdout=subprocess.PIPE, text=True)
+    assert started.stdout is not None
+    return int(started.stdout.readline())
 
 
 @pytest.mark.ray
@@ -148,8 +175,18 @@ def test_a_local_ray_is_gone_with_its_command(
     """With what its workers have started, and leave behind themselves."""
     monkeypatch.setattr("cluster.local.LEAVING_SECONDS", 1.0)
     with LocalRay(tmp_path / "ray") as place:
-        (left,) = place.map(_leave_a_process, [0], Resources())
-        assert psutil.pid_exists(left)
+        (pid,) = place.map(_leave_a_process, [0], Resources())
+        left = psutil.Process(pid)
+    try:
+        left.wait(timeout=10)
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            left.kill()
 
-    psutil.wait_procs([psutil.Process(left)] if psutil.pid_exists(left) else [], timeout=10)
-    assert not psutil.pid_exists(left)
+
+@pytest.mark.ray
+def test_the_ray_that_is_there_already_stays(tmp_path: Path) -> None:
+    with LocalRay(tmp_path / "ray") as place:
+        with pytest.raises(RuntimeError, match="uses a Ray already"):
+            LocalRay(tmp_path / "other").__enter__()
+        assert list(place.map(lambda number: 2 * number, [1], Resources())) == [2]

@@ -77,7 +77,7 @@ class KillingCluster(KillingRay):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        super().__exit__(*exception)
+        ray.shutdown()
         self._nodes.shutdown()
         del self._nodes
         with warnings.catch_warnings():
