@@ -3,7 +3,7 @@ lies and how high and wide it is: so a copy that was moved or cropped is nearly 
 
 A frame is about the centre of mass, and spans `REACH` standard deviations to each side. Records
 also have one without their outer pixels, so that what cuts into the bright part of a copy cuts into
-that of the record too.
+that of the record too. A memory keeps them: who changes a frame raises the memory's `FORMAT`.
 """
 
 from __future__ import annotations

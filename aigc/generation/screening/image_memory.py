@@ -38,6 +38,9 @@ from aigc.seeding import generator
 CLOSE = 16
 """The lowest frequencies that are looked at closely."""
 
+SMALLEST = 3
+"""Pixels along an axis of an image that shows a shape: of what has fewer, a copy is the same."""
+
 UNSEEN, UNLIKE, ALIKE = 0.005, 0.9, 0.985
 """The share of copies that are not looked at closely, because the correlation of their looks is too
 low, and bounds of that correlation."""
@@ -234,8 +237,11 @@ def best(samples: Tensor, known: Known, worth: float, own: Tensor | None = None)
     for part in torch.split(close, at_once(samples)):
         records = known.at(places[part])
         seen = Framed(samples[part], frames.take(part)).facing(records)
-        likeness[part] = likenesses(seen.images, records.images)
-        cut_out[part] = cut_out_likenesses(seen, records)
+        if min(samples.shape[2:]) < SMALLEST:
+            likeness[part] = (seen.images == records.images).flatten(1).all(dim=1).double()
+        else:
+            likeness[part] = likenesses(seen.images, records.images)
+            cut_out[part] = cut_out_likenesses(seen, records)
     return Found(known.rows[places], correlation, likeness, cut_out)
 
 
@@ -263,8 +269,7 @@ def likenesses(samples: Tensor, records: Tensor) -> Tensor:
     low = (sample - contrast[:, None] * record).square().sum(1)
     rest = grey(samples).flatten(1) - contrast[:, None] * grey(records).flatten(1)
     high = (rest - rest.mean(1, keepdim=True)).square().sum(1) - low
-    # The smallest images have low frequencies alone, and nothing to know noise by.
-    noise = high.clamp(min=0) * sample.shape[1] / max(1, height * width - side * side)
+    noise = high.clamp(min=0) * sample.shape[1] / (height * width - side * side)
     noise = torch.minimum(noise, MOST_NOISE * low)
     alike = 1 - (low - noise) / (sample.square().sum(1) - noise).clamp(min=1e-9)
     # Rounded cosines leave a little of one colour.

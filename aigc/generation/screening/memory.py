@@ -16,7 +16,8 @@ from aigc.layout import Layout
 from aigc.training.tensors import read_tensors, write_tensors
 
 FORMAT = 4
-"""Of what is written. Another one's limits are of other comparisons: it is to be made anew."""
+"""Of what is written. Another one's frames and limits are of other comparisons: it is to be made
+anew."""
 
 MEMORIES: dict[str, type[ImageMemory] | type[TextMemory]] = {
     "image": ImageMemory,

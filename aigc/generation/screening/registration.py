@@ -121,7 +121,7 @@ def _fit(samples: Tensor) -> Tensor:
     upper, lower, left and right edge are to be moved, each times the contrast; the contrast; and
     the brightness."""
     height, width = samples.shape[1:]
-    down, across = _slope(samples, 1), _slope(samples, 2)
+    down, across = torch.gradient(samples, dim=(1, 2))
     lower = ((torch.arange(height) + 0.5) / height)[:, None]
     right = (torch.arange(width) + 0.5) / width
     edges = [down * (1 - lower), down * lower, across * (1 - right), across * right]
@@ -131,11 +131,3 @@ def _fit(samples: Tensor) -> Tensor:
     least = 1e-6 * products.diagonal(dim1=1, dim2=2).mean(dim=1) + 1e-6
     inverse: Tensor = torch.linalg.inv(products + least[:, None, None] * torch.eye(6))
     return inverse @ parts
-
-
-def _slope(images: Tensor, axis: int) -> Tensor:
-    """How images change along an axis, 0 along one of a single pixel."""
-    if images.shape[axis] == 1:
-        return torch.zeros_like(images)
-    (slope,) = torch.gradient(images, dim=axis)
-    return slope

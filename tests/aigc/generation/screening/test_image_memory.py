@@ -115,13 +115,15 @@ def test_copies_of_one_bright_pixel_are_caught_whichever_side_is_left() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 16), (1, 16, 1), (3, 1, 40), (1, 2, 2), (1, 2, 30)])
-def test_copies_of_the_smallest_images_are_caught(shape: tuple[int, ...]) -> None:
-    noise = torch.randint(0, 256, (60, *shape), generator=generator("smallest"))
-    records = noise.to(torch.uint8)
-    found = ImageMemory.of(records).nearest(records)
+def test_copies_of_the_smallest_images_are_caught_and_nothing_else(shape: tuple[int, ...]) -> None:
+    noise = torch.randint(0, 256, (560, *shape), generator=generator("smallest"))
+    records, others = noise.to(torch.uint8).split([60, 500])
+    memory = ImageMemory.of(records)
+    found = memory.nearest(torch.cat([records, records.flip(-1)]))
 
     assert found.copied.all()
-    assert found.index.tolist() == list(range(60))
+    assert found.index.tolist() == [*range(60), *range(60)]
+    assert not memory.nearest(others).copied.any()
 
 
 def test_one_record_is_enough_to_be_copied(training: Tensor) -> None:
