@@ -60,7 +60,7 @@ def image_thumbnails(stored: Tensor) -> Tensor:
 
 
 def _areas(levels: Tensor) -> Tensor:
-    """The means of 14 × 14 areas of grey levels uint8 (N, H, W), rounded down, uint8 (N, 14, 14)."""
+    """The means, rounded down, of 14 × 14 areas of grey levels (N, H, W), uint8 (N, 14, 14)."""
     high, wide = (size // THUMBNAIL for size in levels.shape[1:])
     if levels.shape[1:] != (high * THUMBNAIL, wide * THUMBNAIL):
         means = functional.adaptive_avg_pool2d(levels.double().unsqueeze(1), THUMBNAIL)
