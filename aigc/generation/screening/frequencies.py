@@ -14,7 +14,7 @@ SCALE = 1024
 
 WHITE = 255
 
-MOST, PIXELS = 256, 2**20
+MOST, PIXELS = 512, 2**20
 """Of images looked at together, and of their pixels: what is in between stays in a cache."""
 
 
