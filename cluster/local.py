@@ -42,14 +42,14 @@ class LocalRay(OnRay):
     shared = False
 
     def __enter__(self) -> Self:
+        if ray.is_initialized():
+            raise RuntimeError("this process uses a Ray already: ray.shutdown() leaves it")
         os.environ.update(_ALONE)
         # Of an unset mode Ray makes a world-readable token file in the home folder; and the token
         # of another cluster is not for this one.
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = _TOKEN
         cpus = int(self.capacity().nodes[0].cpus)
-        if ray.is_initialized():
-            raise RuntimeError("this process uses a Ray already")
         others = _of_ray()
         try:
             connect(address="local", num_cpus=cpus, include_dashboard=False)

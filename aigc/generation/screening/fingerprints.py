@@ -65,7 +65,7 @@ def _areas(levels: Tensor) -> Tensor:
     if levels.shape[1:] != (high * THUMBNAIL, wide * THUMBNAIL):
         means = functional.adaptive_avg_pool2d(levels.double().unsqueeze(1), THUMBNAIL)
         return means.squeeze(1).to(torch.uint8)
-    # Areas of one size are added up in an eighth of the time, in numbers that are just wide enough.
+    # Areas of one size are added up in a sixth of the time, in numbers that are just wide enough.
     pixels = levels.numpy().astype(np.min_scalar_type(WHITE * high * wide))
     rows = sum((pixels[:, row::high] for row in range(1, high)), pixels[:, ::high])
     areas = sum((rows[:, :, column::wide] for column in range(1, wide)), rows[:, :, ::wide])
