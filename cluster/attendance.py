@@ -12,14 +12,16 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cluster.places import Input, Mapper, Output
+from cluster.places import Mapper
 from cluster.resources import Resources
 from cluster.tails import whole
+from cluster.work import Input, Output, Work
 
 ENDED = ".ended"
 
@@ -49,11 +51,11 @@ class Attended:
         self._returned = 0
 
     def map(
-        self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
+        self, work: Work[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
         """What the place makes of each input."""
-        work = _noted(function, self._mine)
-        for result in self._place.map(work, list(enumerate(inputs)), resources):
+        noted = _noted(work, self._mine)
+        for result in self._place.map(noted, list(enumerate(inputs)), resources):
             self._returned += 1
             yield result
 
@@ -72,28 +74,39 @@ class Attended:
         shutil.rmtree(self._begun, ignore_errors=True)
 
 
-def _noted(
-    function: Callable[[Input], Output], folder: Path
-) -> Callable[[tuple[int, Input]], Output]:
-    @functools.wraps(function)
-    def call(given: tuple[int, Input]) -> Output:
-        number, asked = given
-        work = function.__name__.replace("_", " ")
-        with _begun(folder, Piece(work, number, socket.gethostname(), os.getpid())):
-            return function(asked)
+def _noted(work: Work[Input, Output], folder: Path) -> Work[tuple[int, Input], Output]:
+    name = work.__name__.replace("_", " ")
 
-    return call
+    @functools.wraps(work)
+    def noting(inputs: Iterator[tuple[int, Input]]) -> Iterator[Output]:
+        marks = deque[Path]()
+
+        def begun() -> Iterator[Input]:
+            for number, given in inputs:
+                marks.append(_begin(folder, Piece(name, number, socket.gethostname(), os.getpid())))
+                yield given
+
+        try:
+            for result in work(begun()):
+                _end(marks.popleft())
+                yield result
+        finally:
+            for mark in marks:
+                _end(mark)
+
+    return noting
 
 
-@contextmanager
-def _begun(folder: Path, piece: Piece) -> Iterator[None]:
-    """Note that the piece is begun, and that it has ended; no work fails for want of a note."""
+def _begin(folder: Path, piece: Piece) -> Path:
+    """Note that the piece is begun; no work fails for want of a note."""
     mark = folder / secrets.token_hex(8)
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         mark.write_text(json.dumps(asdict(piece)))
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            mark.rename(mark.with_suffix(ENDED))
+    return mark
+
+
+def _end(mark: Path) -> None:
+    """Note that it has ended, well or not."""
+    with suppress(OSError):
+        mark.rename(mark.with_suffix(ENDED))

@@ -36,6 +36,7 @@ from cluster.commits import commit_table, is_committed
 from cluster.logs import logged
 from cluster.places import Mapper
 from cluster.resources import Resources
+from cluster.work import behind
 from cluster.workspace import RunFolder
 
 
@@ -91,20 +92,27 @@ class CandidatesRequest:
     target: Path
 
 
-def make_candidates(request: CandidatesRequest) -> int:
-    """Make candidates, look at them, label and commit them; how many there are.
+def make_candidates(request: CandidatesRequest) -> Callable[[], int]:
+    """Make candidates, look at them and label them; what is returned commits them, and says how
+    many there are.
 
     If another process was first, its file stands. Raises ArtifactCorrupt, Unlabelled,
     WorkspaceUnwritable.
     """
     require_same_code(request.plan.code)
-    if not is_committed(request.target, lambda: _is_whole(request.target, len(request.samples))):
-        model = request.model.load()
-        memory = _remembered(request.memory) if request.memory else None
-        table = shard_table(model, request.plan, request.samples.tolist(), request.attempt)
-        table = finished(scored(table, request.plan.layout, memory), request.plan)
+    count = len(request.samples)
+    if is_committed(request.target, lambda: _is_whole(request.target, count)):
+        return lambda: count
+    model = request.model.load()
+    memory = _remembered(request.memory) if request.memory else None
+    table = shard_table(model, request.plan, request.samples.tolist(), request.attempt)
+    table = finished(scored(table, request.plan.layout, memory), request.plan)
+
+    def commit() -> int:
         commit_table(table, request.attempts, request.target)
-    return len(request.samples)
+        return count
+
+    return commit
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,12 +188,12 @@ class Candidates:
     ) -> Screened:
         """Make candidates, look at them, and choose; `progress` hears how many there are."""
         made = 0
-        worker = logged(make_candidates, self._run.logs, "generation")
+        work = logged(behind(make_candidates), self._run.logs, "generation")
 
         def look(attempt: int, samples: Integers) -> Findings:
             nonlocal made
             requests = self._requests(attempt, samples)
-            for count in place.map(worker, requests, resources):
+            for count in place.map(work, requests, resources):
                 made += count
                 progress(made)
             columns = [FINGERPRINT, THUMBNAIL]

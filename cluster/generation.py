@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from cluster.locks import exclusive
 from cluster.logs import logged
 from cluster.places import Mapper
 from cluster.resources import Resources
+from cluster.work import behind
 from cluster.workspace import RunFolder, Workspace
 
 QUARANTINED = "quarantined.json"
@@ -70,27 +72,28 @@ class ShardRequest:
         return finished(made, self.plan)
 
 
-def fill_shard(request: ShardRequest) -> tuple[int, Shard]:
-    """Make one shard, labelled, and commit it; if another attempt was first, its shard stands.
+def fill_shard(request: ShardRequest) -> Callable[[], tuple[int, Shard]]:
+    """Make one shard, labelled; what is returned commits it, unless another attempt was first:
+    then that one's shard stands.
 
     Candidates that were all chosen are a shard already. Raises ArtifactCorrupt, Unlabelled,
     WorkspaceUnwritable.
     """
     require_same_code(request.plan.code)
-    return request.number, _committed(request, request.plan.path(request.number))
+    commit = _begun(request, request.plan.path(request.number))
+    return lambda: (request.number, commit())
 
 
-def _committed(request: ShardRequest, path: str) -> Shard:
-    """The shard, made and committed unless it is."""
+def _begun(request: ShardRequest, path: str) -> Callable[[], Shard]:
+    """What is still to be done for the shard, which is made unless it is committed."""
     target = request.target
     if is_committed(target / path, lambda: _is_whole(target, path, request)):
-        return shard_of(target, path, GENERATED)
+        return partial(shard_of, target, path, GENERATED)
     if file := request.chosen and request.chosen.file():
-        shard = commit_as_shard(file, target, path, GENERATED)
-    else:
-        shard = commit_shard(request.table(), request.attempts, target, path, GENERATED)
-    log.info("made %s of %d samples", path, request.count)
-    return shard
+        return partial(commit_as_shard, file, target, path, GENERATED)
+    table = request.table()
+    log.info("made %d samples for %s", request.count, path)
+    return partial(commit_shard, table, request.attempts, target, path, GENERATED)
 
 
 def _is_whole(target: Path, path: str, request: ShardRequest) -> bool:
@@ -186,10 +189,9 @@ class Generation:
             ShardRequest(self.plan, number, *shared, each) for number, each in enumerate(samples)
         ]
         shards, made = dict[int, Shard](), 0
-        worker = logged(fill_shard, self.run.logs, "generation")
-        for number, shard in place.map(
-            worker, [each for each in requests if each.count], resources
-        ):
+        work = logged(behind(fill_shard), self.run.logs, "generation")
+        wanted = [each for each in requests if each.count]
+        for number, shard in place.map(work, wanted, resources):
             shards[number] = shard
             made += shard.records
             progress(made)

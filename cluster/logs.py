@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
 from aigc.data.files import unwritable
 from aigc.errors import Preempted, first_line
 from cluster.errors import Cancelled
-
-Input = TypeVar("Input")
-Output = TypeVar("Output")
+from cluster.work import Input, Output, Work, within
 
 OURS = ("aigc", "cluster", "jobs")
 """The packages whose progress is kept, too; of all others, warnings and errors."""
@@ -42,20 +39,18 @@ def logging_to(folder: Path, who: str) -> Iterator[None]:
             raise
 
 
-def logged(
-    function: Callable[[Input], Output], folder: Path, who: str
-) -> Callable[[Input], Output]:
-    """The function with what it says in `folder`/WHO.log, wherever it is called.
+def logged(work: Work[Input, Output], folder: Path, who: str) -> Work[Input, Output]:
+    """The work with what it says in `folder`/WHO.log, wherever it is done.
 
     Several processes may add to one such file: a line is one write.
     """
 
-    @functools.wraps(function)
-    def call(asked: Input) -> Output:
-        with logging_to(folder, who):
-            return function(asked)
+    @functools.wraps(work)
+    def telling(inputs: Iterator[Input]) -> Iterator[Output]:
+        for result, _ in within(lambda: logging_to(folder, who), work(inputs)):
+            yield result
 
-    return call
+    return telling
 
 
 class RunLog(logging.FileHandler):

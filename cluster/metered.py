@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from cluster.meter import Usage, metered
-from cluster.places import Input, Mapper, Output
+from cluster.places import Mapper
 from cluster.resources import Resources
+from cluster.work import Input, Output, Work, within
 
 
 class Metered:
@@ -18,22 +19,20 @@ class Metered:
         self.usage = Usage()
 
     def map(
-        self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
+        self, work: Work[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
         """What the place makes of each input."""
-        work = _measured(function, resources)
-        for result, usage in self._place.map(work, inputs, resources):
+        for result, usage in self._place.map(_measured(work, resources), inputs, resources):
             self.usage += usage
             yield result
 
 
-def _measured(
-    function: Callable[[Input], Output], resources: Resources
-) -> Callable[[Input], tuple[Output, Usage]]:
-    @functools.wraps(function)
-    def call(given: Input) -> tuple[Output, Usage]:
-        with metered(resources.cpus_per_worker, resources.gpus_per_worker) as meter:
-            result = function(given)
-        return result, meter.usage
+def _measured(work: Work[Input, Output], resources: Resources) -> Work[Input, tuple[Output, Usage]]:
+    meter = functools.partial(metered, resources.cpus_per_worker, resources.gpus_per_worker)
 
-    return call
+    @functools.wraps(work)
+    def measured(inputs: Iterator[Input]) -> Iterator[tuple[Output, Usage]]:
+        for result, read in within(meter, work(inputs)):
+            yield result, read.usage
+
+    return measured

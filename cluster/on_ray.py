@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 import uuid
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -24,11 +25,12 @@ from aigc.errors import FactoryError, first_line
 from aigc.training.world import World
 from cluster.errors import JobFailed, WorkerLost
 from cluster.failures import GiveUp, decide
-from cluster.places import Input, Output, Worker, device
+from cluster.places import Worker, device
 from cluster.process import ENVIRONMENT, settle
 from cluster.resources import Resources
 from cluster.signals import undisturbed
 from cluster.tuning import Value
+from cluster.work import Input, Output, Work, dealt
 
 if TYPE_CHECKING:
     from cluster.search import Search, TrialFunction
@@ -107,25 +109,47 @@ class OnRay:
             shutil.rmtree(self._scratch / name, ignore_errors=True)
 
     def map(
-        self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
+        self, work: Work[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
-        """Ray tasks, at most `resources.most` at once; lost ones are tried again by Ray."""
+        """Ray tasks, at most `resources.most` at once, each of several inputs.
 
-        def run(given: Input) -> Output:
+        Not those that Ray tries again by itself: it would do anew what has a result already.
+        """
+
+        def run(some: Sequence[Input]) -> Iterator[Output]:
             settle(resources)
-            return function(given)
+            # Not `yield from`: Ray sends to the generator what no other iterator can be sent.
+            for result in work(iter(some)):  # noqa: UP028
+                yield result
 
         remote = ray.remote(
             num_cpus=resources.cpus_per_worker,
             num_gpus=resources.gpus_per_worker,
-            max_retries=resources.max_failures,
+            max_retries=0,
+            num_returns="streaming",
         )(run)
-        waiting, running = list(reversed(inputs)), list[Any]()
+        waiting, losses = deque(dealt(len(inputs), resources.most)), Counter[int]()
+        running = dict[Any, deque[int]]()
         while waiting or running:
             while waiting and len(running) < resources.most:
-                running.append(remote.remote(waiting.pop()))
-            done, running = ray.wait(running)
-            yield _result(done[0])
+                some = deque(waiting.popleft())
+                running[remote.remote([inputs[number] for number in some])] = some
+            streams, _ = ray.wait(list(running), num_returns=1)
+            stream: Any = streams[0]
+            try:
+                result = _result(next(stream))
+            except StopIteration:
+                del running[stream]
+            except WorkerLost:
+                if left := running.pop(stream):
+                    losses[left[0]] += 1
+                    if losses[left[0]] > resources.max_failures:
+                        raise
+                    log.warning("a worker was lost; another goes on with what it had to do")
+                    waiting.appendleft(left)
+            else:
+                running[stream].popleft()
+                yield result
 
     def search(self, trial: TrialFunction, search: Search, resources: Resources) -> None:
         """Ray Tune: a trial is an actor with the resources of a worker."""

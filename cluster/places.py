@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
 
@@ -22,14 +22,12 @@ from cluster.errors import CanNeverFit
 from cluster.failures import out_of_memory
 from cluster.process import settle
 from cluster.resources import Capacity, Feasibility, Node, Resources, feasibility
+from cluster.work import Input, Output, Work
 
 if TYPE_CHECKING:
     from cluster.search import Search, TrialFunction
 
 Worker = Callable[[World], None]
-Input = TypeVar("Input")
-Output = TypeVar("Output")
-
 
 LOOK_SECONDS = 1.0
 """Between two looks at a place that may still grow."""
@@ -55,14 +53,15 @@ class Room(Protocol):
 
 
 class Mapper(Protocol):
-    """What applies a function to many inputs."""
+    """What has work done on many inputs."""
 
     def map(
-        self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
+        self, work: Work[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
-        """`function` of each input, on up to `resources.most` workers, as they get done.
+        """What the work makes of each input, on up to `resources.most` workers, as they get done.
 
-        The order of the results is not that of the inputs.
+        The order of the results is not that of the inputs. An input whose worker died is given to
+        another as often as `resources.max_failures` says; then WorkerLost is raised.
         """
 
 
@@ -132,11 +131,11 @@ class Here:
             raise out_of_memory(first_line(error)) from error
 
     def map(
-        self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
+        self, work: Work[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
         """One after the other."""
         settle(resources)
-        return map(function, inputs)
+        return work(iter(inputs))
 
     def search(self, trial: TrialFunction, search: Search, resources: Resources) -> None:
         """One after the other."""

@@ -14,6 +14,7 @@ from cluster.candidates import MemoryRequest, remember
 from cluster.lineage import plan_of
 from cluster.logs import logged
 from cluster.places import Mapper
+from cluster.work import each
 from jobs.spec import Generate
 from jobs.submission import Attempt
 
@@ -56,7 +57,7 @@ def _remembered(attempt: Attempt, place: Mapper) -> str:
     references = [dataset.reference for dataset in trained_on(attempt)]
     request = MemoryRequest(datasets, references, attempt.run.memory)
     one = attempt.spec.resources.model_copy(update={"workers": 1})
-    return next(place.map(logged(remember, attempt.run.logs, "generation"), [request], one))
+    return next(place.map(logged(each(remember), attempt.run.logs, "generation"), [request], one))
 
 
 def _earlier(attempt: Attempt, spec: Generate, nights: int) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -100,7 +101,7 @@ def _sampled(model: Model, noise: Tensor, labels: Tensor | None) -> Tensor:
 def _finite(made: Tensor) -> Tensor:
     """The samples, those that hold what is no number blank."""
     # A sum is no number where any of its terms is none; it may overflow where all of them are.
-    if not made.is_floating_point() or made.sum().isfinite():
+    if not made.is_floating_point() or math.isfinite(made.sum().item()):
         return made
     broken = ~made.flatten(1).isfinite().all(dim=1)
     return torch.where(broken.reshape(-1, *[1] * (made.dim() - 1)), -1.0, made)

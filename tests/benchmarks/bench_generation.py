@@ -46,6 +46,7 @@ from cluster.local import LocalRay
 from cluster.places import Here, Place
 from cluster.process import settle
 from cluster.resources import Resources
+from cluster.work import behind
 from cluster.workspace import RunFolder, Workspace
 
 SHARD = 5000
@@ -118,16 +119,17 @@ def made(generation: Generation, place: Place, workers: int) -> Dataset:
 
 def unlabelled(generation: Generation, place: Place, workers: int) -> None:
     """What workers do for shards, without the labels."""
-    work = functools.partial(unlabelled_shard, generation)
+    work = behind(functools.partial(unlabelled_shard, generation))
     list(place.map(work, range(generation.plan.shards), Resources(workers=workers)))
 
 
-def unlabelled_shard(generation: Generation, number: int) -> None:
-    """Samples with their provenance, their file, and its hash."""
+def unlabelled_shard(generation: Generation, number: int) -> Callable[[], object]:
+    """Samples with their provenance; what is returned writes their file, and its hash."""
     run, plan = generation.run, generation.plan
     model = ModelAt(run.model, plan.model.digest, use_gpu=False).load()
     made = shard_table(model, plan, plan.samples(number))
-    commit_shard(made, run.attempts, run.candidates, f"{number}.parquet", GENERATED)
+    path = f"{number}.parquet"
+    return functools.partial(commit_shard, made, run.attempts, run.candidates, path, GENERATED)
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -11,8 +11,9 @@ import pytest
 
 from cluster.attendance import Attended
 from cluster.local import LocalRay
-from cluster.places import Here, Input, Output
+from cluster.places import Here
 from cluster.resources import Resources
+from cluster.work import Input, Output, Work, each
 
 
 def double(number: int) -> int:
@@ -23,14 +24,14 @@ class Twice(Here):
     """Runs the first piece of work again when it has a result, as for a worker that was silent."""
 
     def map(
-        self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
+        self, work: Work[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
-        function(inputs[0])
-        return super().map(function, inputs, resources)
+        list(work(iter(inputs[:1])))
+        return super().map(work, inputs, resources)
 
 
 def results(attended: Attended, function: Callable[[int], int] = double) -> list[int]:
-    return sorted(attended.map(function, [0, 1, 2], Resources()))
+    return sorted(attended.map(each(function), [0, 1, 2], Resources()))
 
 
 def test_nothing_is_lost_where_all_came_back(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_a_killed_worker_is_named_and_its_work_done_by_another(tmp_path: Path) -
         assert results(attended, die_once) == [0, 2, 4]
     (lost,) = attended.lost()
     assert (lost.work, lost.number, lost.pid) == ("die once", 1, int(killed.read_text()))
-    assert attended.repeated == 0
+    assert attended.repeated <= 1, "more than the result that was on its way"
     assert Attended(Here(), tmp_path / "begun").lost() == [lost], "the next driver does not know"
 
 

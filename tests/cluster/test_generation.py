@@ -79,7 +79,7 @@ def files(folder: Path) -> list[str]:
 
 
 def test_a_shard_is_described_as_it_was_written(generation: Generation) -> None:
-    number, shard = fill_shard(request(generation, 2))
+    number, shard = fill_shard(request(generation, 2))()
 
     assert (number, shard.records) == (2, 10)
     assert shard.path == "shards/generated-00002.parquet"
@@ -88,11 +88,11 @@ def test_a_shard_is_described_as_it_was_written(generation: Generation) -> None:
 
 
 def test_a_committed_shard_stands(generation: Generation) -> None:
-    first = fill_shard(request(generation))
+    first = fill_shard(request(generation))()
     path = generation.folder / first[1].path
     before = path.stat()
 
-    assert fill_shard(request(generation)) == first
+    assert fill_shard(request(generation))() == first
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert list(generation.run.attempts.iterdir()) == []
 
@@ -102,7 +102,7 @@ def test_of_attempts_that_race_one_commits_and_all_report_it(generation: Generat
 
     def attempt() -> None:
         start.wait()
-        found.append(fill_shard(request(generation)))
+        found.append(fill_shard(request(generation))())
 
     threads = [threading.Thread(target=attempt) for _ in range(4)]
     for thread in threads:
@@ -151,8 +151,8 @@ def test_what_the_disk_refuses_is_not_committed(
 
 
 def test_the_same_plan_gives_the_same_bytes(generation: Generation, tmp_path: Path) -> None:
-    _, one = fill_shard(request(generation))
-    _, two = fill_shard(replace(request(generation), target=tmp_path / "elsewhere"))
+    _, one = fill_shard(request(generation))()
+    _, two = fill_shard(replace(request(generation), target=tmp_path / "elsewhere"))()
 
     assert one == two
 
@@ -164,7 +164,7 @@ def test_another_model_than_the_planned_one_is_refused(generation: Generation) -
     asked = replace(request(generation), model=elsewhere)
 
     with pytest.raises(ArtifactCorrupt, match="is not the model of the plan"):
-        fill_shard(asked)
+        fill_shard(asked)()
     assert files(generation.folder) == []
 
 
@@ -172,7 +172,7 @@ def test_a_worker_of_another_version_makes_nothing(generation: Generation) -> No
     asked = request(generation)
     other = replace(asked, plan=asked.plan.model_copy(update={"code": "0" * 64}))
     with pytest.raises(CodeDiffers, match="Install the same version"):
-        fill_shard(other)
+        fill_shard(other)()
     assert files(generation.folder) == []
 
 
@@ -256,8 +256,8 @@ def test_verify_misses_no_sample_and_no_foreign_one(generation: Generation) -> N
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"x" * 100])
 def test_what_a_crash_left_of_a_shard_is_made_again(generation: Generation, content: bytes) -> None:
-    _, whole = fill_shard(request(generation))
+    _, whole = fill_shard(request(generation))()
     path = generation.folder / whole.path
     path.write_bytes(content)
 
-    assert fill_shard(request(generation)) == (0, whole)
+    assert fill_shard(request(generation))() == (0, whole)

@@ -10,6 +10,7 @@ import pytest
 
 from aigc.errors import Preempted, WorkspaceUnwritable
 from cluster.logs import RunLog, logged, logging_to
+from cluster.work import each
 
 OURS, OTHERS = logging.getLogger("cluster.somewhere"), logging.getLogger("ray.somewhere")
 
@@ -134,8 +135,8 @@ def complaining(asked: int) -> int:
 
 
 def test_a_function_takes_its_log_along_and_a_quiet_one_has_none(tmp_path: Path) -> None:
-    assert logged(complaining, tmp_path, "generation")(1) == 2
-    assert logged(abs, tmp_path, "evaluation")(-1) == 1
+    assert list(logged(each(complaining), tmp_path, "generation")(iter([1]))) == [2]
+    assert list(logged(each(abs), tmp_path, "evaluation")(iter([-1]))) == [1]
 
     assert said(tmp_path, "generation") == ["WARNING generation cluster.somewhere: asked for 1"]
     assert not (tmp_path / "evaluation.log").exists()

@@ -21,7 +21,7 @@ def test_a_block_uses_what_it_computes_and_holds_what_it_was_given() -> None:
     with metered(cpus=2) as meter:
         compute(0.1)
     assert meter.usage.cpu_seconds >= 0.1
-    assert meter.usage.cpu_held_seconds >= 0.2
+    assert meter.usage.cpu_held_seconds >= 0.19, "two clocks, that differ a little"
     used = meter.usage
     compute(0.05)
     assert meter.usage == used

@@ -22,6 +22,7 @@ from cluster.errors import CanNeverFit, WorkerLost
 from cluster.local import LocalRay
 from cluster.places import Here, Place, device, machine, require_fit
 from cluster.resources import Resources
+from cluster.work import each
 
 TWO = Resources(workers=2)
 CPUS = len(os.sched_getaffinity(0))
@@ -46,7 +47,7 @@ def test_a_worker_here_has_the_threads_that_were_asked_for() -> None:
     seen: list[int] = []
     asked = Resources(cpus_per_worker=2)
     Here().train(lambda world: seen.append(torch.get_num_threads()), asked)
-    seen += Here().map(lambda _: torch.get_num_threads(), [None], Resources())
+    seen += Here().map(each(lambda _: torch.get_num_threads()), [None], Resources())
 
     assert seen == [2, 1]
 
@@ -58,7 +59,7 @@ def test_results_here_come_one_after_the_other() -> None:
         begun.append(number)
         return 2 * number
 
-    results = Here().map(double, [1, 2, 3], TWO)
+    results = Here().map(each(double), [1, 2, 3], TWO)
 
     assert next(results) == 2
     assert begun == [1]
@@ -175,7 +176,7 @@ def test_a_local_ray_is_gone_with_its_command(
     """With what its workers have started, and leave behind themselves."""
     monkeypatch.setattr("cluster.local.LEAVING_SECONDS", 1.0)
     with LocalRay(tmp_path / "ray") as place:
-        (pid,) = place.map(_leave_a_process, [0], Resources())
+        (pid,) = place.map(each(_leave_a_process), [0], Resources())
         left = psutil.Process(pid)
     try:
         left.wait(timeout=10)
@@ -189,4 +190,4 @@ def test_the_ray_that_is_there_already_stays(tmp_path: Path) -> None:
     with LocalRay(tmp_path / "ray") as place:
         with pytest.raises(RuntimeError, match="uses a Ray already"):
             LocalRay(tmp_path / "other").__enter__()
-        assert list(place.map(lambda number: 2 * number, [1], Resources())) == [2]
+        assert list(place.map(each(lambda number: 2 * number), [1], Resources())) == [2]

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -28,8 +28,9 @@ from aigc.training.world import World
 from cluster.commits import commit_shard
 from cluster.errors import WorkerLost
 from cluster.local import LocalRay
-from cluster.places import Here, Input, Output, Worker
+from cluster.places import Here, Worker
 from cluster.resources import Resources
+from cluster.work import Input, Output, Work
 from cluster.workspace import Workspace
 from jobs.progress import Reporter
 from jobs.run import execute
@@ -207,7 +208,7 @@ class KillingNight(LocalRay):
     """A local Ray on which the first worker that is about to write a shard kills itself."""
 
     def map(
-        self, function: Callable[[Input], Output], inputs: Sequence[Input], resources: Resources
+        self, work: Work[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
         killed = self._scratch.parent / "killed"
 
@@ -217,10 +218,10 @@ class KillingNight(LocalRay):
                 os.kill(os.getpid(), signal.SIGKILL)
             return commit_shard(*arguments)
 
-        def run(given: Input) -> Output:
+        def run(some: Iterator[Input]) -> Iterator[Output]:
             with pytest.MonkeyPatch.context() as patched:
                 patched.setattr("cluster.generation.commit_shard", die_once)
-                return function(given)
+                yield from work(some)
 
         return super().map(run, inputs, resources)
 

@@ -1,0 +1,76 @@
+"""Work for a place: what its workers make of the inputs that they are given, one after another.
+
+A worker answers for its inputs in their order. It may begin with the next before it has answered
+for the last, so that a GPU need not wait for a disk.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+Block = TypeVar("Block")
+
+Work = Callable[[Iterator[Input]], Iterator[Output]]
+
+_END: Any = object()
+
+
+def each(function: Callable[[Input], Output]) -> Work[Input, Output]:
+    """The work of calling `function` for one input after the other."""
+
+    @functools.wraps(function)
+    def work(inputs: Iterator[Input]) -> Iterator[Output]:
+        return map(function, inputs)
+
+    return work
+
+
+def behind(function: Callable[[Input], Callable[[], Output]]) -> Work[Input, Output]:
+    """The work of calling `function` for one input after the other, and a thread what it returns
+    while the next is begun."""
+
+    @functools.wraps(function)
+    def work(inputs: Iterator[Input]) -> Iterator[Output]:
+        with ThreadPoolExecutor(1) as thread:
+            last: Future[Output] | None = None
+            for given in inputs:
+                rest = function(given)
+                if last is not None:
+                    yield last.result()
+                last = thread.submit(rest)
+            if last is not None:
+                yield last.result()
+
+    return work
+
+
+def dealt(count: int, workers: int) -> Iterator[Sequence[int]]:
+    """The numbers of `count` inputs in the parts that workers are given, in turn, when they are
+    free: long ones first, since a worker waits between two, and shorter ones to end together.
+
+    Each is half of what a worker's share of the rest would be (factoring: Hummel, Schonberg & Flynn
+    1992, https://doi.org/10.1145/135226.135232).
+    """
+    at = 0
+    while at < count:
+        size = -(-(count - at) // (2 * workers))
+        yield range(at, at + size)
+        at += size
+
+
+def within(
+    block: Callable[[], AbstractContextManager[Block]], results: Iterator[Output]
+) -> Iterator[tuple[Output, Block]]:
+    """Each of the results, made while a block of its own runs, and what that is entered as."""
+    while True:
+        with block() as entered:
+            result = next(results, _END)
+        if result is _END:
+            return
+        yield result, entered
