@@ -21,7 +21,7 @@ from pathlib import Path
 from cluster.places import Mapper
 from cluster.resources import Resources
 from cluster.tails import whole
-from cluster.work import Input, Output, Work
+from cluster.tasks import Input, Output, Task
 
 ENDED = ".ended"
 
@@ -51,10 +51,10 @@ class Attended:
         self._returned = 0
 
     def map(
-        self, work: Work[Input, Output], inputs: Sequence[Input], resources: Resources
+        self, task: Task[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
         """What the place makes of each input."""
-        noted = _noted(work, self._mine)
+        noted = _noted(task, self._mine)
         for result in self._place.map(noted, list(enumerate(inputs)), resources):
             self._returned += 1
             yield result
@@ -74,10 +74,10 @@ class Attended:
         shutil.rmtree(self._begun, ignore_errors=True)
 
 
-def _noted(work: Work[Input, Output], folder: Path) -> Work[tuple[int, Input], Output]:
-    name = work.__name__.replace("_", " ")
+def _noted(task: Task[Input, Output], folder: Path) -> Task[tuple[int, Input], Output]:
+    name = task.__name__.replace("_", " ")
 
-    @functools.wraps(work)
+    @functools.wraps(task)
     def noting(inputs: Iterator[tuple[int, Input]]) -> Iterator[Output]:
         marks = deque[Path]()
 
@@ -87,7 +87,7 @@ def _noted(work: Work[Input, Output], folder: Path) -> Work[tuple[int, Input], O
                 yield given
 
         try:
-            for result in work(begun()):
+            for result in task(begun()):
                 _end(marks.popleft())
                 yield result
         finally:

@@ -36,7 +36,7 @@ from cluster.commits import commit_table, is_committed
 from cluster.logs import logged
 from cluster.places import Mapper
 from cluster.resources import Resources
-from cluster.work import behind
+from cluster.tasks import behind
 from cluster.workspace import RunFolder
 
 
@@ -188,12 +188,12 @@ class Candidates:
     ) -> Screened:
         """Make candidates, look at them, and choose; `progress` hears how many there are."""
         made = 0
-        work = logged(behind(make_candidates), self._run.logs, "generation")
+        task = logged(behind(make_candidates), self._run.logs, "generation")
 
         def look(attempt: int, samples: Integers) -> Findings:
             nonlocal made
             requests = self._requests(attempt, samples)
-            for count in place.map(work, requests, resources):
+            for count in place.map(task, requests, resources):
                 made += count
                 progress(made)
             columns = [FINGERPRINT, THUMBNAIL]

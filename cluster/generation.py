@@ -36,7 +36,7 @@ from cluster.locks import exclusive
 from cluster.logs import logged
 from cluster.places import Mapper
 from cluster.resources import Resources
-from cluster.work import behind
+from cluster.tasks import behind
 from cluster.workspace import RunFolder, Workspace
 
 QUARANTINED = "quarantined.json"
@@ -189,9 +189,9 @@ class Generation:
             ShardRequest(self.plan, number, *shared, each) for number, each in enumerate(samples)
         ]
         shards, made = dict[int, Shard](), 0
-        work = logged(behind(fill_shard), self.run.logs, "generation")
+        task = logged(behind(fill_shard), self.run.logs, "generation")
         wanted = [each for each in requests if each.count]
-        for number, shard in place.map(work, wanted, resources):
+        for number, shard in place.map(task, wanted, resources):
             shards[number] = shard
             made += shard.records
             progress(made)

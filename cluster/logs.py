@@ -15,7 +15,7 @@ from pathlib import Path
 from aigc.data.files import unwritable
 from aigc.errors import Preempted, first_line
 from cluster.errors import Cancelled
-from cluster.work import Input, Output, Work, within
+from cluster.tasks import Input, Output, Task, within
 
 OURS = ("aigc", "cluster", "jobs")
 """The packages whose progress is kept, too; of all others, warnings and errors."""
@@ -39,15 +39,15 @@ def logging_to(folder: Path, who: str) -> Iterator[None]:
             raise
 
 
-def logged(work: Work[Input, Output], folder: Path, who: str) -> Work[Input, Output]:
-    """The work with what it says in `folder`/WHO.log, wherever it is done.
+def logged(task: Task[Input, Output], folder: Path, who: str) -> Task[Input, Output]:
+    """The task with what it says in `folder`/WHO.log, wherever it is done.
 
     Several processes may add to one such file: a line is one write.
     """
 
-    @functools.wraps(work)
+    @functools.wraps(task)
     def telling(inputs: Iterator[Input]) -> Iterator[Output]:
-        for result, _ in within(lambda: logging_to(folder, who), work(inputs)):
+        for result, _ in within(lambda: logging_to(folder, who), task(inputs)):
             yield result
 
     return telling

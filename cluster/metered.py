@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from cluster.meter import Usage, metered
 from cluster.places import Mapper
 from cluster.resources import Resources
-from cluster.work import Input, Output, Work, within
+from cluster.tasks import Input, Output, Task, within
 
 
 class Metered:
@@ -19,20 +19,20 @@ class Metered:
         self.usage = Usage()
 
     def map(
-        self, work: Work[Input, Output], inputs: Sequence[Input], resources: Resources
+        self, task: Task[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
         """What the place makes of each input."""
-        for result, usage in self._place.map(_measured(work, resources), inputs, resources):
+        for result, usage in self._place.map(_measured(task, resources), inputs, resources):
             self.usage += usage
             yield result
 
 
-def _measured(work: Work[Input, Output], resources: Resources) -> Work[Input, tuple[Output, Usage]]:
+def _measured(task: Task[Input, Output], resources: Resources) -> Task[Input, tuple[Output, Usage]]:
     meter = functools.partial(metered, resources.cpus_per_worker, resources.gpus_per_worker)
 
-    @functools.wraps(work)
+    @functools.wraps(task)
     def measured(inputs: Iterator[Input]) -> Iterator[tuple[Output, Usage]]:
-        for result, read in within(meter, work(inputs)):
+        for result, read in within(meter, task(inputs)):
             yield result, read.usage
 
     return measured

@@ -29,8 +29,8 @@ from cluster.places import Worker, device
 from cluster.process import ENVIRONMENT, settle
 from cluster.resources import Resources
 from cluster.signals import undisturbed
+from cluster.tasks import Input, Output, Task, dealt
 from cluster.tuning import Value
-from cluster.work import Input, Output, Work, dealt
 
 if TYPE_CHECKING:
     from cluster.search import Search, TrialFunction
@@ -109,7 +109,7 @@ class OnRay:
             shutil.rmtree(self._scratch / name, ignore_errors=True)
 
     def map(
-        self, work: Work[Input, Output], inputs: Sequence[Input], resources: Resources
+        self, task: Task[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
         """Ray tasks, at most `resources.most` at once, each of several inputs.
 
@@ -119,7 +119,7 @@ class OnRay:
         def run(some: Sequence[Input]) -> Iterator[Output]:
             settle(resources)
             # Not `yield from`: Ray sends to the generator what no other iterator can be sent.
-            for result in work(iter(some)):  # noqa: UP028
+            for result in task(iter(some)):  # noqa: UP028
                 yield result
 
         remote = ray.remote(

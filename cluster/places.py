@@ -22,7 +22,7 @@ from cluster.errors import CanNeverFit
 from cluster.failures import out_of_memory
 from cluster.process import settle
 from cluster.resources import Capacity, Feasibility, Node, Resources, feasibility
-from cluster.work import Input, Output, Work
+from cluster.tasks import Input, Output, Task
 
 if TYPE_CHECKING:
     from cluster.search import Search, TrialFunction
@@ -53,12 +53,12 @@ class Room(Protocol):
 
 
 class Mapper(Protocol):
-    """What has work done on many inputs."""
+    """What has a task done by many workers."""
 
     def map(
-        self, work: Work[Input, Output], inputs: Sequence[Input], resources: Resources
+        self, task: Task[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
-        """What the work makes of each input, on up to `resources.most` workers, as they get done.
+        """What the task makes of each input, on up to `resources.most` workers, as they get done.
 
         The order of the results is not that of the inputs. An input whose worker died is given to
         another as often as `resources.max_failures` says; then WorkerLost is raised.
@@ -131,11 +131,11 @@ class Here:
             raise out_of_memory(first_line(error)) from error
 
     def map(
-        self, work: Work[Input, Output], inputs: Sequence[Input], resources: Resources
+        self, task: Task[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
         """One after the other."""
         settle(resources)
-        return work(iter(inputs))
+        return task(iter(inputs))
 
     def search(self, trial: TrialFunction, search: Search, resources: Resources) -> None:
         """One after the other."""

@@ -20,7 +20,7 @@ from cluster.logs import logged
 from cluster.places import Mapper
 from cluster.promotion import promote
 from cluster.registry import ModelVersion
-from cluster.work import each
+from cluster.tasks import each
 from jobs.spec import Evaluate, Train
 from jobs.submission import Attempt, Outcome
 
@@ -66,8 +66,8 @@ def evaluate(
         use_gpu=one.use_gpu,
     )
     attempt.session.reporter.say(f"evaluating {', '.join(request.metrics)}")
-    worker = logged(each(evaluate_worker), attempt.run.logs, "evaluation")
-    return next((place or attempt.session.place).map(worker, [request], one))
+    task = logged(each(evaluate_worker), attempt.run.logs, "evaluation")
+    return next((place or attempt.session.place).map(task, [request], one))
 
 
 def tabulate(attempt: Attempt, evaluation: Evaluation) -> None:

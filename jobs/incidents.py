@@ -17,7 +17,8 @@ def lost_workers(attendance: Attended) -> Iterator[Incident]:
         named = ", ".join(map(str, lost[:NAMED]))
         more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
         said = f"it did not come back from: {named}{more}; another did that again"
-        yield Incident("a worker was lost", said, len(lost))
+        workers = {(piece.host, piece.pid) for piece in lost}
+        yield Incident("a worker was lost", said, len(workers))
     if again := attendance.repeated:
         said = "two workers have done the same piece of work; what was committed first stands"
         yield Incident("an attempt came second", said, again)

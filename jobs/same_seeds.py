@@ -19,8 +19,8 @@ from cluster.lineage import plan_of
 from cluster.logs import logged
 from cluster.registry import CHAMPION, ModelVersion
 from cluster.same_seeds import Seeds, SeedsRequest, make_of_seeds
+from cluster.tasks import each
 from cluster.training import SHEET_RECORDS
-from cluster.work import each
 from jobs.report import Incident, Night, Sheet, contact_sheet
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def _made(work: Work, folder: Path, digest: str, seeds: Seeds) -> Tensor:
     """What one worker makes with the model in the folder."""
     one = work.spec.resources.model_copy(update={"workers": 1})
     request = SeedsRequest(ModelAt(folder, digest, one.use_gpu), seeds)
-    asked = logged(each(make_of_seeds), work.attempt.run.logs, "generation")
-    return next(work.place.map(asked, [request], one))
+    task = logged(each(make_of_seeds), work.attempt.run.logs, "generation")
+    return next(work.place.map(task, [request], one))
 
 
 def _sheet(plan: Plan, title: str, caption: str, stored: Tensor) -> Sheet:

@@ -14,7 +14,7 @@ from cluster.candidates import MemoryRequest, remember
 from cluster.lineage import plan_of
 from cluster.logs import logged
 from cluster.places import Mapper
-from cluster.work import each
+from cluster.tasks import each
 from jobs.spec import Generate
 from jobs.submission import Attempt
 

@@ -13,7 +13,7 @@ from cluster.attendance import Attended
 from cluster.local import LocalRay
 from cluster.places import Here
 from cluster.resources import Resources
-from cluster.work import Input, Output, Work, each
+from cluster.tasks import Input, Output, Task, behind, each
 
 
 def double(number: int) -> int:
@@ -24,10 +24,10 @@ class Twice(Here):
     """Runs the first piece of work again when it has a result, as for a worker that was silent."""
 
     def map(
-        self, work: Work[Input, Output], inputs: Sequence[Input], resources: Resources
+        self, task: Task[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
-        list(work(iter(inputs[:1])))
-        return super().map(work, inputs, resources)
+        list(task(iter(inputs[:1])))
+        return super().map(task, inputs, resources)
 
 
 def results(attended: Attended, function: Callable[[int], int] = double) -> list[int]:
@@ -86,3 +86,18 @@ def test_a_later_driver_does_not_count_the_work_of_an_earlier_one(tmp_path: Path
     later = Attended(Here(), tmp_path / "begun")
     assert results(later) == [0, 2, 4]
     assert later.repeated == 0
+
+
+def test_a_worker_is_at_two_pieces_where_one_is_begun_before_the_last_is_done(
+    tmp_path: Path,
+) -> None:
+    attended = Attended(Here(), tmp_path / "begun")
+    open_at: list[int] = []
+
+    def begin(number: int) -> Callable[[], int]:
+        open_at.append(len(attended.lost()))
+        return lambda: number
+
+    assert list(attended.map(behind(begin), [0, 1, 2], Resources())) == [0, 1, 2]
+    assert open_at == [1, 2, 2]
+    assert (attended.lost(), attended.repeated) == ([], 0)

@@ -10,7 +10,7 @@ import pytest
 
 from aigc.errors import Preempted, WorkspaceUnwritable
 from cluster.logs import RunLog, logged, logging_to
-from cluster.work import each
+from cluster.tasks import each
 
 OURS, OTHERS = logging.getLogger("cluster.somewhere"), logging.getLogger("ray.somewhere")
 

@@ -30,7 +30,7 @@ from cluster.errors import WorkerLost
 from cluster.local import LocalRay
 from cluster.places import Here, Worker
 from cluster.resources import Resources
-from cluster.work import Input, Output, Work
+from cluster.tasks import Input, Output, Task
 from cluster.workspace import Workspace
 from jobs.progress import Reporter
 from jobs.run import execute
@@ -208,7 +208,7 @@ class KillingNight(LocalRay):
     """A local Ray on which the first worker that is about to write a shard kills itself."""
 
     def map(
-        self, work: Work[Input, Output], inputs: Sequence[Input], resources: Resources
+        self, task: Task[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
         killed = self._scratch.parent / "killed"
 
@@ -221,7 +221,7 @@ class KillingNight(LocalRay):
         def run(some: Iterator[Input]) -> Iterator[Output]:
             with pytest.MonkeyPatch.context() as patched:
                 patched.setattr("cluster.generation.commit_shard", die_once)
-                yield from work(some)
+                yield from task(some)
 
         return super().map(run, inputs, resources)
 

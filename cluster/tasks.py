@@ -1,7 +1,7 @@
-"""Work for a place: what its workers make of the inputs that they are given, one after another.
+"""Tasks for the workers of a place: what they make of the inputs that they are given.
 
-A worker answers for its inputs in their order. It may begin with the next before it has answered
-for the last, so that a GPU need not wait for a disk.
+A worker answers for its inputs in their order. It may begin with the next one before it has
+answered for the last, so that a model need not wait for a disk.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ Input = TypeVar("Input")
 Output = TypeVar("Output")
 Block = TypeVar("Block")
 
-Work = Callable[[Iterator[Input]], Iterator[Output]]
+Task = Callable[[Iterator[Input]], Iterator[Output]]
 
 _END: Any = object()
 
 
-def each(function: Callable[[Input], Output]) -> Work[Input, Output]:
-    """The work of calling `function` for one input after the other."""
+def each(function: Callable[[Input], Output]) -> Task[Input, Output]:
+    """`function` of one input after the other."""
 
     @functools.wraps(function)
-    def work(inputs: Iterator[Input]) -> Iterator[Output]:
+    def task(inputs: Iterator[Input]) -> Iterator[Output]:
         return map(function, inputs)
 
-    return work
+    return task
 
 
-def behind(function: Callable[[Input], Callable[[], Output]]) -> Work[Input, Output]:
-    """The work of calling `function` for one input after the other, and a thread what it returns
-    while the next is begun."""
+def behind(function: Callable[[Input], Callable[[], Output]]) -> Task[Input, Output]:
+    """`function` of one input after the other, and what that returns, called by a thread while the
+    next one is begun."""
 
     @functools.wraps(function)
-    def work(inputs: Iterator[Input]) -> Iterator[Output]:
+    def task(inputs: Iterator[Input]) -> Iterator[Output]:
         with ThreadPoolExecutor(1) as thread:
             last: Future[Output] | None = None
             for given in inputs:
@@ -47,7 +47,7 @@ def behind(function: Callable[[Input], Callable[[], Output]]) -> Work[Input, Out
             if last is not None:
                 yield last.result()
 
-    return work
+    return task
 
 
 def dealt(count: int, workers: int) -> Iterator[Sequence[int]]:
