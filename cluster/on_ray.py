@@ -111,10 +111,7 @@ class OnRay:
     def map(
         self, task: Task[Input, Output], inputs: Sequence[Input], resources: Resources
     ) -> Iterator[Output]:
-        """Ray tasks, at most `resources.most` at once, each of several inputs.
-
-        Not those that Ray tries again by itself: it would do anew what has a result already.
-        """
+        """Ray tasks, each of several inputs."""
 
         def run(some: Sequence[Input]) -> Iterator[Output]:
             settle(resources)
@@ -125,31 +122,15 @@ class OnRay:
         remote = ray.remote(
             num_cpus=resources.cpus_per_worker,
             num_gpus=resources.gpus_per_worker,
+            # Ray would do anew what has a result already.
             max_retries=0,
             num_returns="streaming",
         )(run)
-        waiting, losses = deque(dealt(len(inputs), resources.most)), Counter[int]()
-        running = dict[Any, deque[int]]()
-        while waiting or running:
-            while waiting and len(running) < resources.most:
-                some = deque(waiting.popleft())
-                running[remote.remote([inputs[number] for number in some])] = some
-            streams, _ = ray.wait(list(running), num_returns=1)
-            stream: Any = streams[0]
-            try:
-                result = _result(next(stream))
-            except StopIteration:
-                del running[stream]
-            except WorkerLost:
-                if left := running.pop(stream):
-                    losses[left[0]] += 1
-                    if losses[left[0]] > resources.max_failures:
-                        raise
-                    log.warning("a worker was lost; another goes on with what it had to do")
-                    waiting.appendleft(left)
-            else:
-                running[stream].popleft()
-                yield result
+
+        def start(numbers: Sequence[int]) -> Any:
+            return remote.remote([inputs[number] for number in numbers])
+
+        return _answers(start, len(inputs), resources)
 
     def search(self, trial: TrialFunction, search: Search, resources: Resources) -> None:
         """Ray Tune: a trial is an actor with the resources of a worker."""
@@ -235,6 +216,37 @@ def _wanted(resources: Resources) -> Any:
 def _of_a_worker(resources: Resources) -> dict[str, float]:
     wanted = {"CPU": float(resources.cpus_per_worker), "GPU": resources.gpus_per_worker}
     return {name: amount for name, amount in wanted.items() if amount}
+
+
+def _answers(
+    start: Callable[[Sequence[int]], Any], count: int, resources: Resources
+) -> Iterator[Any]:
+    """What the tasks answer that `start` begins, `resources.most` at once, for so many inputs.
+
+    What a lost one has not answered for is given to another.
+    """
+    waiting, losses = deque(dealt(count, resources.most)), Counter[int]()
+    running = dict[Any, deque[int]]()
+    while waiting or running:
+        while waiting and len(running) < resources.most:
+            numbers = deque(waiting.popleft())
+            running[start(numbers)] = numbers
+        ready, _ = ray.wait(list(running), num_returns=1)
+        task: Any = ready[0]
+        try:
+            answer = _result(next(task))
+        except StopIteration:
+            del running[task]
+        except WorkerLost:
+            if left := running.pop(task):
+                losses[left[0]] += 1
+                if losses[left[0]] > resources.max_failures:
+                    raise
+                log.warning("a worker was lost; another goes on with what it had to do")
+                waiting.appendleft(left)
+        else:
+            running[task].popleft()
+            yield answer
 
 
 def _result(reference: Any) -> Any:
