@@ -93,8 +93,8 @@ class CandidatesRequest:
 
 
 def make_candidates(request: CandidatesRequest) -> Callable[[], int]:
-    """Make candidates, look at them and label them; what is returned commits them, and says how
-    many there are.
+    """Make candidates and look at them; what is returned labels and commits them, and says how many
+    there are.
 
     If another process was first, its file stands. Raises ArtifactCorrupt, Unlabelled,
     WorkspaceUnwritable.
@@ -106,10 +106,10 @@ def make_candidates(request: CandidatesRequest) -> Callable[[], int]:
     model = request.model.load()
     memory = _remembered(request.memory) if request.memory else None
     table = shard_table(model, request.plan, request.samples.tolist(), request.attempt)
-    table = finished(scored(table, request.plan.layout, memory), request.plan)
+    looked_at = scored(table, request.plan.layout, memory)
 
     def commit() -> int:
-        commit_table(table, request.attempts, request.target)
+        commit_table(finished(looked_at, request.plan), request.attempts, request.target)
         return count
 
     return commit

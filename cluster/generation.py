@@ -62,19 +62,23 @@ class ShardRequest:
         """How many samples it has."""
         return len(self.chosen.candidates if self.chosen else self.plan.samples(self.number))
 
-    def table(self) -> pa.Table:
-        """The samples, labelled; made now unless they were made before as candidates."""
+    def samples(self) -> pa.Table:
+        """Made now, unless they were made before as candidates: those are labelled already."""
         if self.chosen is not None:
-            chosen = self.chosen.table()
-            table_label(chosen)
-            return chosen
-        made = shard_table(self.model.load(), self.plan, self.plan.samples(self.number))
-        return finished(made, self.plan)
+            return self.chosen.table()
+        return shard_table(self.model.load(), self.plan, self.plan.samples(self.number))
+
+    def labelled(self, samples: pa.Table) -> pa.Table:
+        """The samples with their labels, read back. Raises Unlabelled."""
+        if self.chosen is None:
+            return finished(samples, self.plan)
+        table_label(samples)
+        return samples
 
 
 def fill_shard(request: ShardRequest) -> Callable[[], tuple[int, Shard]]:
-    """Make one shard, labelled; what is returned commits it, unless another attempt was first:
-    then that one's shard stands.
+    """Make the samples of one shard; what is returned labels and commits them, unless another
+    attempt was first: then that one's shard stands.
 
     Candidates that were all chosen are a shard already. Raises ArtifactCorrupt, Unlabelled,
     WorkspaceUnwritable.
@@ -91,9 +95,10 @@ def _begun(request: ShardRequest, path: str) -> Callable[[], Shard]:
         return partial(shard_of, target, path, GENERATED)
     if file := request.chosen and request.chosen.file():
         return partial(commit_as_shard, file, target, path, GENERATED)
-    table = request.table()
+    samples = request.samples()
     log.info("made %d samples for %s", request.count, path)
-    return partial(commit_shard, table, request.attempts, target, path, GENERATED)
+    shared = request.attempts, target, path, GENERATED
+    return lambda: commit_shard(request.labelled(samples), *shared)
 
 
 def _is_whole(target: Path, path: str, request: ShardRequest) -> bool:

@@ -177,6 +177,7 @@ def two_cores(count: int, repeats: int) -> dict[str, list[float]]:
         "two workers, bare loop": [],
         "two workers, shards": [],
         "labelled shards": [],
+        "one worker, labelled shards": [],
         "two workers, labelled shards": [],
     }
     with night(2 * SHARD) as warm, LocalRay(Path(tempfile.mkdtemp())) as ray:
@@ -187,6 +188,8 @@ def two_cores(count: int, repeats: int) -> dict[str, list[float]]:
                 spent["two workers, bare loop"].append(seconds(lambda: bare_loops(one, ray, count)))
                 spent["two workers, shards"].append(seconds(lambda: unlabelled(two, ray, 2)))
                 spent["labelled shards"].append(seconds(lambda: made(one, Here(), 1)))
+            with night(count) as one, night(count) as two:
+                spent["one worker, labelled shards"].append(seconds(lambda: made(one, ray, 1)))
                 spent["two workers, labelled shards"].append(seconds(lambda: made(two, ray, 2)))
     return spent
 
@@ -222,7 +225,7 @@ def _read(paths: list[Path]) -> None:
 
 def goals(spent: dict[str, list[float]]) -> Goals:
     """What is asked of the rounds' seconds."""
-    labelled = "two workers, labelled shards", "labelled shards"
+    labelled = "two workers, labelled shards", "one worker, labelled shards"
 
     def pace(one: str, other: str) -> float:
         return beside(spent[one], spent[other])
@@ -262,6 +265,8 @@ def main() -> int:
     figures["of digits, with gates and labels / without"] = round(digits, 3)
     twice = beside(spent["two workers, shards"], spent["bare loop again"]) / 2
     figures["two workers without labels / twice the bare loop"] = round(twice, 3)
+    twice = beside(spent["two workers, labelled shards"], spent["labelled shards"]) / 2
+    figures["two workers / twice one process, labelled"] = round(twice, 3)
     figures |= {f"{name} MB/s": round(rate / 1e6, 1) for name, rate in rates.items()}
     return conclude("generation", where, figures, goals(spent | reading))
 
