@@ -238,7 +238,7 @@ def _read(paths: list[Path]) -> None:
 
 def goals(spent: dict[str, list[float]]) -> Goals:
     """What is asked of the rounds' seconds."""
-    # One worker whose thread has a second core for itself would be twice as fast on four.
+    # Two workers have no core to spare for their threads, as one has on two cores.
     labelled = "two workers, labelled shards", "labelled shards on one core"
 
     def pace(one: str, other: str) -> float:

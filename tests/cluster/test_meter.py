@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pickle
 import time
+from functools import partial
 
 import pytest
 
 from cluster.meter import Usage, metered
+from cluster.metered import Metered
+from cluster.places import Here
+from cluster.resources import Resources
+from cluster.tasks import behind
 
 
 def compute(seconds: float) -> None:
@@ -68,3 +73,10 @@ def test_usages_travel_and_add_up() -> None:
     assert sum([one, one], Usage()) == Usage(2, 4, 6, 8, 10)
     unknown = Usage(gpu_busy_seconds=None, gpu_held_seconds=1, gpu_joules=None)
     assert one + unknown == Usage(1, 2, None, 5, None)
+
+
+def test_what_is_left_to_a_thread_is_counted_too() -> None:
+    place = Metered(Here())
+    left = behind(lambda seconds: partial(compute, seconds))
+    list(place.map(left, [0.05, 0.1], Resources()))
+    assert place.usage.cpu_seconds >= 0.15
