@@ -61,8 +61,9 @@ class Attended:
 
     def lost(self) -> list[Piece]:
         """The pieces whose workers never came to an end, of earlier drivers too."""
-        marks = (mark for mark in sorted(self._begun.glob("*/*")) if mark.suffix != ENDED)
-        return [Piece(**said) for mark in marks if (said := whole(mark))]
+        marks = (mark for mark in self._begun.glob("*/*") if mark.suffix != ENDED)
+        lost = [Piece(**said) for mark in marks if (said := whole(mark))]
+        return sorted(lost, key=lambda piece: (piece.work, piece.number, piece.host, piece.pid))
 
     @property
     def repeated(self) -> int:

@@ -89,16 +89,23 @@ def fill_shard(request: ShardRequest) -> Callable[[], tuple[int, Shard]]:
 
 
 def _begun(request: ShardRequest, path: str) -> Callable[[], Shard]:
-    """What is still to be done for the shard, which is made unless it is committed."""
+    """What is still to be done for the shard, whose samples are made unless it is committed."""
     target = request.target
     if is_committed(target / path, lambda: _is_whole(target, path, request)):
         return partial(shard_of, target, path, GENERATED)
-    if file := request.chosen and request.chosen.file():
-        return partial(commit_as_shard, file, target, path, GENERATED)
-    samples = request.samples()
-    log.info("made %d samples for %s", request.count, path)
-    shared = request.attempts, target, path, GENERATED
-    return lambda: commit_shard(request.labelled(samples), *shared)
+    file = request.chosen and request.chosen.file()
+    samples = None if file else request.samples()
+
+    def commit() -> Shard:
+        if file:
+            shard = commit_as_shard(file, target, path, GENERATED)
+        else:
+            table = request.labelled(samples)
+            shard = commit_shard(table, request.attempts, target, path, GENERATED)
+        log.info("made %s of %d samples", path, request.count)
+        return shard
+
+    return commit
 
 
 def _is_whole(target: Path, path: str, request: ShardRequest) -> bool:

@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,30 +223,43 @@ def _answers(
 ) -> Iterator[Any]:
     """What the tasks answer that `start` begins, `resources.most` at once, for so many inputs.
 
-    What a lost one has not answered for is given to another.
+    What a lost one has not answered for is given to others, one by one; the first of it counts as
+    what it was lost at.
     """
     waiting, losses = deque(dealt(count, resources.most)), Counter[int]()
     running = dict[Any, deque[int]]()
-    while waiting or running:
-        while waiting and len(running) < resources.most:
-            numbers = deque(waiting.popleft())
-            running[start(numbers)] = numbers
-        ready, _ = ray.wait(list(running), num_returns=1)
-        task: Any = ready[0]
-        try:
-            answer = _result(next(task))
-        except StopIteration:
-            del running[task]
-        except WorkerLost:
-            if left := running.pop(task):
-                losses[left[0]] += 1
-                if losses[left[0]] > resources.max_failures:
-                    raise
-                log.warning("a worker was lost; another goes on with what it had to do")
-                waiting.appendleft(left)
-        else:
-            running[task].popleft()
-            yield answer
+    try:
+        while waiting or running:
+            while waiting and len(running) < resources.most:
+                numbers = deque(waiting.popleft())
+                running[start(numbers)] = numbers
+            ready, _ = ray.wait(list(running), num_returns=1)
+            task: Any = ready[0]
+            try:
+                answer = _result(next(task))
+            except StopIteration:
+                if running.pop(task):
+                    raise RuntimeError("a task has answered for less than it was given") from None
+            except WorkerLost:
+                if left := running.pop(task):
+                    losses[left[0]] += 1
+                    if losses[left[0]] > resources.max_failures:
+                        raise
+                    log.warning("a worker was lost; others go on with what it had to do")
+                    waiting.extendleft([number] for number in reversed(left))
+            else:
+                running[task].popleft()
+                yield answer
+    finally:
+        _cancel(task for task, left in running.items() if left)
+
+
+def _cancel(tasks: Iterable[Any]) -> None:
+    """Tell tasks to end whose answers nobody waits for; a Ray that is gone has ended them."""
+    for task in tasks:
+        # Ray starts anew to cancel something where it is not there.
+        if ray.is_initialized():
+            ray.cancel(task)
 
 
 def _result(reference: Any) -> Any:

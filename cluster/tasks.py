@@ -26,7 +26,8 @@ def each(function: Callable[[Input], Output]) -> Task[Input, Output]:
 
     @functools.wraps(function)
     def task(inputs: Iterator[Input]) -> Iterator[Output]:
-        return map(function, inputs)
+        for given in inputs:
+            yield function(given)
 
     return task
 
@@ -40,7 +41,12 @@ def behind(function: Callable[[Input], Callable[[], Output]]) -> Task[Input, Out
         with ThreadPoolExecutor(1) as thread:
             last: Future[Output] | None = None
             for given in inputs:
-                rest = function(given)
+                try:
+                    rest = function(given)
+                except Exception:
+                    if last is not None:
+                        last.result()  # An error of what came first is told first.
+                    raise
                 if last is not None:
                     yield last.result()
                 last = thread.submit(rest)

@@ -16,7 +16,7 @@ def lost_workers(attendance: Attended) -> Iterator[Incident]:
     if lost := attendance.lost():
         named = ", ".join(map(str, lost[:NAMED]))
         more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
-        said = f"it did not come back from: {named}{more}; another did that again"
+        said = f"what was not answered for: {named}{more}; another went on with that"
         workers = {(piece.host, piece.pid) for piece in lost}
         yield Incident("a worker was lost", said, len(workers))
     if again := attendance.repeated:

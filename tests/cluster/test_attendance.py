@@ -43,6 +43,12 @@ def test_nothing_is_lost_where_all_came_back(tmp_path: Path) -> None:
     assert not (tmp_path / "begun").exists()
 
 
+def test_a_piece_has_ended_when_its_result_is_there(tmp_path: Path) -> None:
+    attended = Attended(Here(), tmp_path / "begun")
+    for _ in attended.map(each(double), [0, 1], Resources()):
+        assert attended.lost() == []
+
+
 def test_an_error_is_no_loss(tmp_path: Path) -> None:
     attended = Attended(Here(), tmp_path / "begun")
     with pytest.raises(ZeroDivisionError):

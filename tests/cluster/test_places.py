@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -194,40 +191,3 @@ def test_the_ray_that_is_there_already_stays(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="uses a Ray already"):
             LocalRay(tmp_path / "other").__enter__()
         assert list(place.map(each(lambda number: 2 * number), [1], Resources())) == [2]
-
-
-@pytest.mark.ray
-def test_an_input_whose_worker_died_is_given_to_another_so_often(tmp_path: Path) -> None:
-    """The others are done once, and what has a result is not done again."""
-    begun = tmp_path / "begun"
-    begun.mkdir()
-
-    def die(at: int, times: int, number: int) -> int:
-        mark = begun / f"{at}-{number}-{len(list(begun.glob(f'{at}-{number}-*')))}"
-        mark.touch()
-        if number == at and int(mark.name.rsplit("-", 1)[1]) < times:
-            time.sleep(0.5)  # What was answered before is on its way.
-            os.kill(os.getpid(), signal.SIGKILL)
-        return number
-
-    with LocalRay(tmp_path / "ray") as place:
-        once = Resources(max_failures=1)
-        assert sorted(place.map(each(partial(die, 3, 1)), range(12), once)) == list(range(12))
-        assert len(list(begun.glob("3-*"))) == 13
-        with pytest.raises(WorkerLost, match="a worker was lost"):
-            list(place.map(each(partial(die, 5, 2)), range(12), once))
-        assert len(list(begun.glob("5-5-*"))) == 2
-
-
-@pytest.mark.ray
-def test_the_error_of_one_input_ends_the_task(tmp_path: Path) -> None:
-    def fail(number: int) -> int:
-        if number == 2:
-            raise DataError("the third is bad", "leave it out")
-        return number
-
-    with LocalRay(tmp_path / "ray") as place:
-        results = place.map(each(fail), range(12), Resources())
-        assert [next(results), next(results)] == [0, 1]
-        with pytest.raises(DataError, match="the third is bad"):
-            next(results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.tasks import behind, dealt, each, within
+from cluster.tasks import Task, behind, dealt, each, within
 
 
 class Broken(Exception):
@@ -62,6 +63,14 @@ def test_not_more_than_one_is_left_to_do() -> None:
     assert seen == [(0, 2), (1, 3), (2, 4), (3, 4)]
 
 
+def test_nothing_is_done_while_an_answer_is_looked_at() -> None:
+    """A log, a meter or a driver would take it for its own."""
+    done: list[int] = []
+    for number in behind(lambda number: lambda: done.append(number) or number)(iter(range(3))):
+        time.sleep(0.02)
+        assert done[-1] == number
+
+
 def test_an_error_of_what_is_left_is_raised_in_its_place() -> None:
     def begin(number: int) -> Callable[[], int]:
         def rest() -> int:
@@ -75,6 +84,26 @@ def test_an_error_of_what_is_left_is_raised_in_its_place() -> None:
     assert next(results) == 0
     with pytest.raises(Broken):
         next(results)
+
+
+def test_of_two_errors_the_first_is_told() -> None:
+    def begin(number: int) -> Callable[[], object]:
+        if number == 1:
+            raise Broken("of the second")
+        return lambda: exec("raise OSError('of the first')")
+
+    with pytest.raises(OSError, match="of the first") as told:
+        list(behind(begin)(iter(range(2))))
+    assert isinstance(told.value.__context__, Broken)
+
+
+@pytest.mark.parametrize("make", [each, behind])
+def test_no_input_is_left_out_for_a_function_that_finds_nothing(
+    make: Callable[[Callable[[int], object]], Task[int, object]],
+) -> None:
+    """StopIteration out of a function would end the answers as if there were no more inputs."""
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(make(lambda number: next(iter(())))(iter(range(3))))
 
 
 def test_what_is_left_is_done_though_the_next_fails() -> None:
