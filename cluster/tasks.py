@@ -34,7 +34,7 @@ def each(function: Callable[[Input], Output]) -> Task[Input, Output]:
 
 def behind(function: Callable[[Input], Callable[[], Output]]) -> Task[Input, Output]:
     """`function` of one input after the other, and what that returns, called by a thread while the
-    next one is begun."""
+    next one is begun; not more than one is left to it at a time."""
 
     @functools.wraps(function)
     def task(inputs: Iterator[Input]) -> Iterator[Output]:
@@ -60,8 +60,8 @@ def dealt(count: int, workers: int) -> Iterator[Sequence[int]]:
     """The numbers of `count` inputs in the parts that workers are given, in turn, when they are
     free: long ones first, since a worker waits between two, and shorter ones to end together.
 
-    Each is half of what a worker's share of the rest would be (factoring: Hummel, Schonberg & Flynn
-    1992, https://doi.org/10.1145/135226.135232).
+    Each is half of a worker's share of the rest: guided self-scheduling (Polychronopoulos & Kuck
+    1987, https://doi.org/10.1109/TC.1987.5009495) with parts half as long.
     """
     at = 0
     while at < count:
