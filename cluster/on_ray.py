@@ -9,7 +9,7 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -239,7 +239,10 @@ def _answers(
                 answer = _result(next(task))
             except StopIteration:
                 if running.pop(task):
-                    raise RuntimeError("a task has answered for less than it was given") from None
+                    raise JobFailed(
+                        "a worker has answered for less than it was given",
+                        "See the run's logs, and submit the same spec again",
+                    ) from None
             except WorkerLost:
                 if left := running.pop(task):
                     losses[left[0]] += 1
@@ -257,9 +260,11 @@ def _answers(
 def _cancel(tasks: Iterable[Any]) -> None:
     """Tell tasks to end whose answers nobody waits for; a Ray that is gone has ended them."""
     for task in tasks:
-        # Ray starts anew to cancel something where it is not there.
+        # Ray starts anew to cancel something where it is not there. And of a Ray that is lost, or
+        # of one before this one, it raises many things, in the place of what went wrong.
         if ray.is_initialized():
-            ray.cancel(task)
+            with suppress(Exception):
+                ray.cancel(task)
 
 
 def _result(reference: Any) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aigc.errors import DataError
-from cluster.errors import WorkerLost
+from cluster.errors import JobFailed, WorkerLost
 from cluster.local import LocalRay
 from cluster.places import Place
 from cluster.resources import Resources
@@ -99,5 +99,5 @@ def test_a_task_that_does_not_answer_for_all_is_no_success(place: Place) -> None
     def forget(numbers: Iterator[int]) -> Iterator[int]:
         yield next(numbers)
 
-    with pytest.raises(RuntimeError, match="answered for less"):
+    with pytest.raises(JobFailed, match="answered for less"):
         list(place.map(forget, range(8), TWO))

@@ -191,3 +191,14 @@ def test_the_ray_that_is_there_already_stays(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="uses a Ray already"):
             LocalRay(tmp_path / "other").__enter__()
         assert list(place.map(each(lambda number: 2 * number), [1], Resources())) == [2]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_answers_that_an_earlier_ray_still_owed_trouble_no_later_one(tmp_path: Path) -> None:
+    with LocalRay(tmp_path / "ray") as place:
+        owed = place.map(each(abs), range(50), TWO)
+        assert next(owed) >= 0
+    with LocalRay(tmp_path / "ray") as place:
+        owed.close()
+        assert list(place.map(each(abs), [-1], Resources())) == [1]
